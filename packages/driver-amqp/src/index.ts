@@ -1,1 +1,1 @@
-export {}
+export { deliveriesOf, fromDelivery, toProperties } from './mapping.ts'
