@@ -1,0 +1,153 @@
+/**
+ * Real brokers for tests and benches: `npm run brokers -- start rabbitmq`, `stop`, `status`, `urls`, `kill`, `restart`,
+ * `freeze`, `thaw`, `memory-limit`. From the Debian package where it is installed, else from Docker (compose.yaml) where
+ * that runs, else the package is installed when we are root.
+ */
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { DockerRabbitmq, dockerRuns } from './brokers/docker.ts'
+import { BrokerScriptError } from './brokers/process.ts'
+import { RabbitmqNode, rabbitmqIsInstalled } from './brokers/rabbitmq.ts'
+
+const usage = `Usage: npm run brokers -- COMMAND [rabbitmq] [--port N] [--tls-port N] [--docker] [--json]
+  start      brings the broker up; does nothing if it is
+  stop       stops it by its process id
+  restart    stops and starts it
+  kill       ends it with SIGKILL
+  freeze     stops it from answering (SIGSTOP);  thaw lets it go on
+  memory-limit BYTES   raises the memory alarm at that many bytes;  memory-limit default  puts the default back
+  status     says what runs, exit code 1 if nothing does
+  urls       prints the variables that the tests read`
+
+/** What the conformance suite and this command line may do to a broker. */
+export interface BrokerControl {
+  readonly url: string
+  readonly tlsUrl: string
+  /** PEM of the authority that signed the TLS listener's certificate. */
+  readonly caPath: string
+  readonly pid: number | undefined
+  readonly running: boolean
+  start(): Promise<void>
+  stop(): Promise<void>
+  kill(): Promise<void>
+  restart(): Promise<void>
+  freeze(): void | Promise<void>
+  thaw(): void | Promise<void>
+  control(args: readonly string[]): Promise<string>
+  setMemoryLimit(bytes: number | undefined): Promise<void>
+  remove(): Promise<void>
+}
+
+export interface BrokerOptions {
+  /** Tells instances apart; each has its own data and ports. */
+  readonly name: string
+  /** Where its data lives. Default: .brokers/NAME in the project. */
+  readonly directory?: string
+  /** 0 takes free ports. */
+  readonly port: number
+  readonly tlsPort: number
+  readonly docker?: boolean
+}
+
+export const defaultRabbitmq: BrokerOptions = { name: 'rabbitmq', port: 5672, tlsPort: 5671 }
+
+export async function rabbitmq(options: BrokerOptions = defaultRabbitmq): Promise<BrokerControl> {
+  const directory = options.directory ?? join(import.meta.dirname, '..', '.brokers', options.name)
+  const useDocker = options.docker ?? (!rabbitmqIsInstalled() && (await dockerRuns()))
+  return useDocker
+    ? await DockerRabbitmq.at({ ...options, directory })
+    : await RabbitmqNode.at({ ...options, directory, name: `chasqui-${options.name}` })
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      port: { type: 'string' },
+      'tls-port': { type: 'string' },
+      docker: { type: 'boolean' },
+      json: { type: 'boolean' },
+      help: { type: 'boolean' },
+    },
+  })
+  const [command = 'help', ...rest] = positionals
+  if (values.help || command === 'help') {
+    console.log(usage)
+    return values.help ? 0 : 2
+  }
+  const engine =
+    rest.find(word => word === 'rabbitmq') ?? (command === 'memory-limit' ? 'rabbitmq' : (rest[0] ?? 'rabbitmq'))
+  if (engine !== 'rabbitmq') throw new BrokerScriptError(`There is no broker "${engine}"; there is: rabbitmq.`)
+  const broker = await rabbitmq({
+    ...defaultRabbitmq,
+    port: portOption('--port', values.port, defaultRabbitmq.port),
+    tlsPort: portOption('--tls-port', values['tls-port'], defaultRabbitmq.tlsPort),
+    ...(values.docker ? { docker: true } : {}),
+  })
+  const describe = () => {
+    const { url, tlsUrl, caPath, pid, running } = broker
+    if (values.json) return JSON.stringify({ engine, running, url, tlsUrl, caPath, pid })
+    return running ? `rabbitmq is up: ${url} and ${tlsUrl} (CA ${caPath}), process ${pid}` : 'rabbitmq is down'
+  }
+  switch (command) {
+    case 'start':
+    case 'stop':
+    case 'restart':
+    case 'kill':
+    case 'freeze':
+    case 'thaw':
+      await broker[command]()
+      console.log(command === 'freeze' ? 'rabbitmq is frozen' : describe())
+      return 0
+    case 'memory-limit': {
+      const text = rest.find(word => word !== 'rabbitmq')
+      const bytes = text === 'default' ? undefined : Number(text)
+      if (bytes !== undefined && !(Number.isInteger(bytes) && bytes >= 0)) {
+        throw new BrokerScriptError('memory-limit takes a number of bytes, or `default`.')
+      }
+      await broker.setMemoryLimit(bytes)
+      console.log(`rabbitmq's memory limit: ${bytes === undefined ? 'default' : `${bytes} bytes`}`)
+      return 0
+    }
+    case 'status':
+      console.log(describe())
+      return broker.running ? 0 : 1
+    case 'urls':
+      if (!broker.running) return 1
+      if (values.json) console.log(JSON.stringify(environmentOf(broker)))
+      else for (const [name, value] of Object.entries(environmentOf(broker))) console.log(`${name}=${value}`)
+      return 0
+    default:
+      throw new BrokerScriptError(`There is no command "${command}".\n${usage}`)
+  }
+}
+
+/** The variables by which tests and benches find a running broker. */
+export function environmentOf(broker: BrokerControl): Record<string, string> {
+  return {
+    CHASQUI_RABBITMQ_URL: broker.url,
+    CHASQUI_RABBITMQ_TLS_URL: broker.tlsUrl,
+    CHASQUI_RABBITMQ_CA: broker.caPath,
+  }
+}
+
+function portOption(name: string, text: string | undefined, fallback: number): number {
+  if (text === undefined) return fallback
+  const port = Number(text)
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+    throw new BrokerScriptError(`${name} takes a port from 0 to 65535, not "${text}".`)
+  }
+  return port
+}
+
+if (import.meta.main) {
+  try {
+    process.exitCode = await main(process.argv.slice(2))
+  } catch (error) {
+    const isUsage = error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS')
+    if (!(error instanceof BrokerScriptError) && !isUsage) throw error
+    console.error((error as Error).message)
+    process.exitCode = 1
+  }
+}
