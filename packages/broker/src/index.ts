@@ -1,1 +1,11 @@
-export {}
+/** The embedded broker: AMQP 0-9-1 with RabbitMQ's extensions, crash-safe, in one process. */
+export { Broker } from './broker.ts'
+export type { Clock } from './clock.ts'
+export type { BrokerErrorCode } from './errors.ts'
+export { BrokerError } from './errors.ts'
+export type { BrokerMessage, Delivery } from './message.ts'
+export type { BrokerOptions } from './options.ts'
+export { brokerDefaults } from './options.ts'
+export type { Listener, ListenerAddress, ListenerTls } from './server/listener.ts'
+export type { Consume, Published, Session, SessionOptions } from './vhost/session.ts'
+export type { ExchangeDeclaration, QueueDeclaration, QueueDepth, VirtualHost } from './vhost/vhost.ts'

@@ -1,0 +1,174 @@
+/**
+ * The arguments of queue.declare (`x-...`): one table of name, type, range, effect. Names that are not in it are kept
+ * and have no effect, as in RabbitMQ. Those with `later` are known and not yet carried out: they are refused, so that
+ * nobody relies on them.
+ */
+import type { FieldTable, FieldValue } from '@chasqui/amqp'
+import { preconditionFailed } from '../vhost/refusal.ts'
+
+export type QueueType = 'classic' | 'quorum'
+export type Overflow = 'drop-head' | 'reject-publish' | 'reject-publish-dlx'
+
+/** What the arguments of one queue say, with RabbitMQ's defaults. */
+export interface QueueSettings {
+  readonly type: QueueType
+  /** A message that came back more often than this is dead-lettered. */
+  readonly deliveryLimit: number | undefined
+  readonly deadLetterExchange: string | undefined
+  /** Absent: the message keeps its own routing key. */
+  readonly deadLetterRoutingKey: string | undefined
+  /** Waiting messages, at most. */
+  readonly maxLength: number | undefined
+  /** Bytes of the bodies of waiting messages, at most. */
+  readonly maxBytes: number | undefined
+  readonly overflow: Overflow
+}
+
+interface Argument {
+  readonly type: 'string' | 'count' | 'boolean'
+  /** The values allowed. */
+  readonly oneOf?: readonly string[]
+  /** Queue types that know it. */
+  readonly queues: readonly QueueType[]
+  /** Known, but not carried out yet. */
+  readonly later?: true
+  readonly effect: string
+}
+
+const both: readonly QueueType[] = ['classic', 'quorum']
+
+export const queueArguments = {
+  'x-queue-type': { type: 'string', queues: both, effect: 'classic (the default) or quorum' },
+  'x-delivery-limit': { type: 'count', queues: ['quorum'], effect: 'dead-letters a message that came back more often' },
+  'x-dead-letter-exchange': { type: 'string', queues: both, effect: 'where dead-lettered messages are published' },
+  'x-dead-letter-routing-key': { type: 'string', queues: both, effect: 'with which routing key; else their own' },
+  'x-dead-letter-strategy': {
+    type: 'string',
+    oneOf: ['at-most-once', 'at-least-once'],
+    queues: ['quorum'],
+    effect: 'accepted; a dead letter is one move in the store here, so both mean at least once',
+  },
+  'x-overflow': {
+    type: 'string',
+    oneOf: ['drop-head', 'reject-publish', 'reject-publish-dlx'],
+    queues: both,
+    effect: 'what a full queue does',
+  },
+  'x-max-length': { type: 'count', queues: both, effect: 'how many messages may wait' },
+  'x-max-length-bytes': { type: 'count', queues: both, effect: 'how many bytes of bodies may wait' },
+  'x-queue-mode': { type: 'string', oneOf: ['default', 'lazy'], queues: ['classic'], effect: 'accepted, no effect' },
+  'x-queue-version': { type: 'count', queues: ['classic'], effect: 'accepted, no effect' },
+  'x-queue-leader-locator': {
+    type: 'string',
+    oneOf: ['client-local', 'balanced', 'random', 'least-leaders', 'min-masters'],
+    queues: both,
+    effect: 'accepted, no effect: one node',
+  },
+  'x-quorum-initial-group-size': { type: 'count', queues: ['quorum'], effect: 'accepted, no effect: one node' },
+  'x-max-in-memory-length': { type: 'count', queues: ['quorum'], effect: 'accepted, no effect' },
+  'x-max-in-memory-bytes': { type: 'count', queues: ['quorum'], effect: 'accepted, no effect' },
+  'x-message-ttl': { type: 'count', queues: both, later: true, effect: 'expiry of messages' },
+  'x-expires': { type: 'count', queues: both, later: true, effect: 'expiry of an unused queue' },
+  'x-single-active-consumer': { type: 'boolean', queues: both, later: true, effect: 'one consumer at a time' },
+  'x-max-priority': { type: 'count', queues: ['classic'], later: true, effect: 'priorities' },
+} as const satisfies Record<string, Argument>
+
+const table = new Map<string, Argument>(Object.entries(queueArguments))
+
+/** Reads and checks the arguments; `described` is the queue as it stands in a refusal: `queue 'q' in vhost '/'`. */
+export function readQueueArguments(args: FieldTable, described: string): QueueSettings {
+  const type = args['x-queue-type'] ?? 'classic'
+  if (type !== 'classic' && type !== 'quorum') {
+    const why =
+      typeof type === 'string' ? `"unsupported queue type '${type}'"` : `{unacceptable_type,${amqpType(type)}}`
+    throw preconditionFailed(`invalid arg 'x-queue-type' for ${described}: ${why}`)
+  }
+  for (const name of Object.keys(args)) {
+    const argument = table.get(name)
+    if (argument === undefined) continue
+    if (!argument.queues.includes(type)) {
+      throw preconditionFailed(`invalid arg '${name}' for ${described} of queue type rabbit_${type}_queue`)
+    }
+    const wrong = whatIsWrong(argument, args[name]!)
+    if (wrong !== undefined) throw preconditionFailed(`invalid arg '${name}' for ${described}: ${wrong}`)
+    if (argument.later && args[name] !== false) {
+      throw preconditionFailed(`arg '${name}' for ${described} is not supported by this broker yet`)
+    }
+  }
+  const routingKey = text(args['x-dead-letter-routing-key'])
+  const exchange = text(args['x-dead-letter-exchange'])
+  if (routingKey !== undefined && exchange === undefined) {
+    throw preconditionFailed(`invalid arg 'x-dead-letter-routing-key' for ${described}: routing_key_but_no_dlx_defined`)
+  }
+  return {
+    type,
+    deliveryLimit: count(args['x-delivery-limit']),
+    deadLetterExchange: exchange,
+    deadLetterRoutingKey: routingKey,
+    maxLength: count(args['x-max-length']),
+    maxBytes: count(args['x-max-length-bytes']),
+    overflow: (text(args['x-overflow']) as Overflow | undefined) ?? 'drop-head',
+  }
+}
+
+/** Refuses a declaration whose arguments differ from those of the existing queue, in RabbitMQ's words. */
+export function checkSameArguments(current: FieldTable, received: FieldTable, described: string): void {
+  for (const name of table.keys()) {
+    const before = current[name]
+    const now = received[name]
+    if (before === now || sameNumber(before, now)) continue
+    if (name === 'x-queue-type' && (before ?? 'classic') === (now ?? 'classic')) continue
+    throw preconditionFailed(
+      `inequivalent arg '${name}' for ${described}: received ${shown(now)} but current is ${shown(before)}`,
+    )
+  }
+}
+
+function whatIsWrong(argument: Argument, value: FieldValue): string | undefined {
+  switch (argument.type) {
+    case 'count':
+      if (typeof value !== 'number' && typeof value !== 'bigint') return `{unacceptable_type,${amqpType(value)}}`
+      if (!Number.isInteger(Number(value))) return `{unacceptable_type,${amqpType(value)}}`
+      return value < 0 ? `{value_negative,${value}}` : undefined
+    case 'boolean':
+      return typeof value === 'boolean' ? undefined : `{unacceptable_type,${amqpType(value)}}`
+    case 'string':
+      if (typeof value !== 'string') return `{unacceptable_type,${amqpType(value)}}`
+      return argument.oneOf === undefined || argument.oneOf.includes(value) ? undefined : `{value_not_allowed,${value}}`
+  }
+}
+
+function sameNumber(a: FieldValue | undefined, b: FieldValue | undefined): boolean {
+  const numeric = (value: FieldValue | undefined) => typeof value === 'number' || typeof value === 'bigint'
+  return numeric(a) && numeric(b) && Number(a) === Number(b)
+}
+
+function shown(value: FieldValue | undefined): string {
+  return value === undefined ? 'none' : `the value '${String(value)}' of type '${amqpType(value)}'`
+}
+
+/** RabbitMQ's name of the type that a value has on the wire. */
+function amqpType(value: FieldValue): string {
+  switch (typeof value) {
+    case 'string':
+      return 'longstr'
+    case 'boolean':
+      return 'bool'
+    case 'bigint':
+      return 'long'
+    case 'number':
+      return Number.isInteger(value) ? (value === (value | 0) ? 'signedint' : 'long') : 'double'
+  }
+  if (value === null) return 'void'
+  if (value instanceof Date) return 'timestamp'
+  if (value instanceof Uint8Array) return 'binary'
+  return Array.isArray(value) ? 'array' : 'table'
+}
+
+function text(value: FieldValue | undefined): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}
+
+function count(value: FieldValue | undefined): number | undefined {
+  return value === undefined ? undefined : Number(value)
+}

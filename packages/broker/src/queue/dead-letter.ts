@@ -1,0 +1,93 @@
+/**
+ * What a message looks like once it has died (RabbitMQ, "Dead Letter Exchanges"): the same body and properties, and
+ * the header `x-death`, newest first, one table per queue and reason.
+ */
+import { type BasicProperties, encodeProperties, type FieldTable, type FieldValue } from '@chasqui/amqp'
+import type { BrokerMessage } from '../message.ts'
+import type { DeathReason } from './queue.ts'
+
+/** A message made of another with some of its properties changed; they are encoded only when somebody needs bytes. */
+export class DerivedMessage implements BrokerMessage {
+  readonly exchange: string
+  readonly routingKey: string
+  readonly properties: BasicProperties
+  readonly body: Uint8Array
+  readonly persistent: boolean
+  #propertyBytes: Uint8Array | undefined
+
+  constructor(
+    original: BrokerMessage,
+    change: { exchange?: string; routingKey?: string; properties: BasicProperties },
+  ) {
+    this.exchange = change.exchange ?? original.exchange
+    this.routingKey = change.routingKey ?? original.routingKey
+    this.properties = change.properties
+    this.body = original.body
+    this.persistent = original.persistent
+  }
+
+  get propertyBytes(): Uint8Array {
+    this.#propertyBytes ??= encodeProperties(this.properties)
+    return this.#propertyBytes
+  }
+}
+
+export function deadLetter(
+  original: BrokerMessage,
+  death: { queue: string; reason: DeathReason; exchange: string; routingKey: string | undefined; now: number },
+): BrokerMessage {
+  const { headers = {}, expiration, ...rest } = original.properties
+  const deaths = tables(headers['x-death'])
+  const at = deaths.findIndex(entry => entry.queue === death.queue && entry.reason === death.reason)
+  const before = at < 0 ? undefined : deaths[at]
+  const entry: FieldTable =
+    before === undefined
+      ? {
+          count: 1n,
+          reason: death.reason,
+          queue: death.queue,
+          time: new Date(Math.floor(death.now / 1000) * 1000),
+          exchange: original.exchange,
+          'routing-keys': [original.routingKey],
+          ...(expiration === undefined ? {} : { 'original-expiration': expiration }),
+        }
+      : { ...before, count: BigInt(Number(before.count ?? 0)) + 1n }
+  const others = at < 0 ? deaths : deaths.toSpliced(at, 1)
+  const first: FieldTable =
+    deaths.length === 0
+      ? {
+          'x-first-death-exchange': original.exchange,
+          'x-first-death-queue': death.queue,
+          'x-first-death-reason': death.reason,
+        }
+      : {}
+  return new DerivedMessage(original, {
+    exchange: death.exchange,
+    routingKey: death.routingKey ?? original.routingKey,
+    properties: { ...rest, headers: { ...headers, ...first, 'x-death': [entry, ...others] } },
+  })
+}
+
+/**
+ * True when the message would come back to a queue in which it has died before without a consumer having refused
+ * it since: it would circle for ever, so it is dropped there, as RabbitMQ does.
+ */
+export function circles(dead: BrokerMessage, queue: string): boolean {
+  const deaths = tables(dead.properties.headers?.['x-death'])
+  const at = deaths.findIndex(entry => entry.queue === queue)
+  return at >= 0 && deaths.slice(0, at + 1).every(entry => entry.reason !== 'rejected')
+}
+
+function tables(value: FieldValue | undefined): readonly FieldTable[] {
+  return Array.isArray(value) ? value.filter(isTable) : []
+}
+
+function isTable(value: FieldValue): value is FieldTable {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !(value instanceof Date) &&
+    !(value instanceof Uint8Array)
+  )
+}

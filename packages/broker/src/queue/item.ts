@@ -1,0 +1,51 @@
+/**
+ * A message inside the engine: one `Envelope` however many queues hold it, one `Item` for each of them.
+ *
+ *     publish -> Envelope <- Item in queue A     ready | delivered
+ *                         <- Item in queue B     ready | delivered
+ *
+ * The envelope is free when its last item is settled.
+ */
+import type { BrokerMessage } from '../message.ts'
+import type { RecordPlace } from '../store/store.ts'
+
+/** What an envelope weighs beside its body, in bytes: the objects that carry it. */
+const overheadBytes = 256
+
+export class Envelope {
+  /** Absent while only the store holds the content. */
+  message: BrokerMessage | undefined
+  /** What it weighs against the memory limit while `message` is here, in bytes. */
+  bytes: number
+  /** Length of the body, in bytes. */
+  bodyBytes: number
+  /** How many items are unsettled. */
+  references = 0
+  /** Where the store keeps it; absent for what is only in memory. */
+  place: RecordPlace | undefined
+
+  constructor(message: BrokerMessage | undefined, bodyBytes: number) {
+    this.message = message
+    this.bodyBytes = bodyBytes
+    this.bytes = bodyBytes + overheadBytes
+    this.place = undefined
+  }
+}
+
+export class Item {
+  readonly envelope: Envelope
+  /** Its place in the queue's order. A returned item keeps it. */
+  readonly position: number
+  /** Handed out before, and not settled then. */
+  redelivered = false
+  /** How often it came back. */
+  returns = 0
+  /** The store keeps this item: message persistent, queue durable. */
+  readonly stored: boolean
+
+  constructor(envelope: Envelope, position: number, stored: boolean) {
+    this.envelope = envelope
+    this.position = position
+    this.stored = stored
+  }
+}

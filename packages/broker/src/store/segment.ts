@@ -1,0 +1,3 @@
+export interface Segment {
+  readonly number: number
+}

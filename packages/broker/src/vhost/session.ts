@@ -1,0 +1,437 @@
+/**
+ * What an AMQP channel is, without the wire: declares, publishes, consumes and settles on behalf of one user of the
+ * broker. Every method is synchronous and refuses with an `AmqpError` that bears RabbitMQ's code, text and scope. After
+ * a refusal the owner closes the session (or all of its sessions, for the scope `connection`).
+ */
+import { AmqpError, type FieldTable } from '@chasqui/amqp'
+import type { BrokerMessage, Delivery } from '../message.ts'
+import { Consumer, type ConsumerSession } from '../queue/consumer.ts'
+import { DerivedMessage } from '../queue/dead-letter.ts'
+import type { Item } from '../queue/item.ts'
+import type { Queue } from '../queue/queue.ts'
+import { preconditionFailed } from './refusal.ts'
+import { Unsettled } from './unsettled.ts'
+import type { ExchangeDeclaration, QueueDeclaration, VirtualHost } from './vhost.ts'
+
+export interface SessionOptions {
+  /** The connection's identity: exclusive queues belong to it. */
+  readonly owner: object
+  /** Who publishes, for the check of `user-id`. */
+  readonly user?: string | undefined
+  /** Takes deliveries of one consumer, in order. It may settle, publish and cancel at once. */
+  onDeliveries(deliveries: readonly Delivery[]): void
+  /** The queue of this consumer was deleted; nothing more comes for it. */
+  onCancelled(consumerTag: string): void
+}
+
+export interface Consume {
+  readonly queue: string
+  /** Empty or absent: the broker makes one up. */
+  readonly consumerTag?: string | undefined
+  readonly noAck?: boolean | undefined
+  readonly exclusive?: boolean | undefined
+  readonly arguments?: FieldTable | undefined
+  /** Unsettled deliveries at most, 0 without limit; absent: what `qos` set. */
+  readonly prefetch?: number | undefined
+}
+
+export interface Published {
+  /** How many queues took it. */
+  readonly routed: number
+  /** A full queue refused it (`x-overflow: reject-publish`). */
+  readonly rejected: boolean
+  /** The commit number to wait for; 0 when there is nothing to wait for. */
+  readonly commit: number
+}
+
+/** A delivery as the session keeps it until it is settled. */
+export class OutgoingDelivery implements Delivery {
+  readonly tag: number
+  readonly item: Item
+  readonly queue: Queue
+  readonly consumer: Consumer | undefined
+  readonly message: BrokerMessage
+  readonly redelivered: boolean
+  readonly deliveryCount: number
+
+  constructor(tag: number, item: Item, queue: Queue, consumer: Consumer | undefined) {
+    this.tag = tag
+    this.item = item
+    this.queue = queue
+    this.consumer = consumer
+    this.message = item.envelope.message!
+    this.redelivered = item.redelivered
+    this.deliveryCount = item.returns
+  }
+
+  get consumerTag(): string {
+    return this.consumer === undefined ? '' : this.consumer.tag
+  }
+
+  /**
+   * The message as a client on the wire gets it: quorum queues say in `x-delivery-count` how often it came
+   * back, from the second delivery on.
+   */
+  get wireMessage(): BrokerMessage {
+    if (this.deliveryCount === 0 || this.queue.settings.type !== 'quorum') return this.message
+    const { properties } = this.message
+    return new DerivedMessage(this.message, {
+      properties: { ...properties, headers: { ...properties.headers, 'x-delivery-count': this.deliveryCount } },
+    })
+  }
+}
+
+export class Session implements ConsumerSession {
+  readonly owner: object
+  readonly user: string | undefined
+  closed = false
+  readonly #vhost: VirtualHost
+  readonly #options: SessionOptions
+  readonly #consumers = new Map<string, Consumer>()
+  readonly #batches = new Map<Consumer, OutgoingDelivery[]>()
+  readonly #unsettled = new Unsettled()
+  /** The queue declared last: what an empty name stands for. */
+  #lastQueue: string | undefined
+  #prefetch = 0
+  #globalPrefetch = 0
+  /** Deliveries to consumers that are not settled; `get` does not count. */
+  #consumed = 0
+  #flowing = true
+  #waitsForFlush = false
+
+  constructor(vhost: VirtualHost, options: SessionOptions) {
+    this.#vhost = vhost
+    this.#options = options
+    this.owner = options.owner
+    this.user = options.user
+  }
+
+  /** Deliveries that are not settled, also those taken with `get`. */
+  get unsettled(): number {
+    return this.#unsettled.size
+  }
+
+  get hasCredit(): boolean {
+    return this.#flowing && (this.#globalPrefetch === 0 || this.#consumed < this.#globalPrefetch)
+  }
+
+  // Definitions
+
+  declareQueue(declaration: QueueDeclaration): {
+    queue: string
+    messageCount: number
+    consumerCount: number
+    commit: number
+  } {
+    const name = declaration.queue === '' && declaration.passive ? this.#named('') : declaration.queue
+    const result = this.#vhost.declareQueue(this, { ...declaration, queue: name })
+    this.#lastQueue = result.queue
+    return result
+  }
+
+  deleteQueue(request: { queue: string; ifUnused?: boolean; ifEmpty?: boolean }): {
+    messageCount: number
+    commit: number
+  } {
+    return this.#vhost.deleteQueue(this, { ...request, queue: this.#named(request.queue) })
+  }
+
+  purgeQueue(request: { queue: string }): { messageCount: number; commit: number } {
+    const queue = this.#vhost.queueFor(this, this.#named(request.queue))
+    return { messageCount: queue.purge(), commit: 0 }
+  }
+
+  bindQueue(request: { queue: string; exchange: string; routingKey: string; arguments?: FieldTable }): {
+    commit: number
+  } {
+    const queue = this.#named(request.queue)
+    // An empty key beside an empty queue name stands for the queue's own (AMQP 0-9-1 section 1.7.2.3).
+    const routingKey = request.queue === '' && request.routingKey === '' ? queue : request.routingKey
+    return this.#vhost.bind(this, {
+      ...request,
+      kind: 'queue',
+      destination: queue,
+      source: request.exchange,
+      routingKey,
+    })
+  }
+
+  unbindQueue(request: { queue: string; exchange: string; routingKey: string; arguments?: FieldTable }): {
+    commit: number
+  } {
+    const queue = this.#named(request.queue)
+    const routingKey = request.queue === '' && request.routingKey === '' ? queue : request.routingKey
+    return this.#vhost.unbind(this, {
+      ...request,
+      kind: 'queue',
+      destination: queue,
+      source: request.exchange,
+      routingKey,
+    })
+  }
+
+  declareExchange(declaration: ExchangeDeclaration): { commit: number } {
+    return this.#vhost.declareExchange(declaration)
+  }
+
+  deleteExchange(request: { exchange: string; ifUnused?: boolean }): { commit: number } {
+    return this.#vhost.deleteExchange(request)
+  }
+
+  bindExchange(request: { destination: string; source: string; routingKey: string; arguments?: FieldTable }): {
+    commit: number
+  } {
+    return this.#vhost.bind(this, { ...request, kind: 'exchange' })
+  }
+
+  unbindExchange(request: { destination: string; source: string; routingKey: string; arguments?: FieldTable }): {
+    commit: number
+  } {
+    return this.#vhost.unbind(this, { ...request, kind: 'exchange' })
+  }
+
+  // Publishing
+
+  /** Routes a message and puts it into its queues. Consumers get it one microtask later. */
+  publish(message: BrokerMessage, _options?: { mandatory?: boolean }): Published {
+    return this.#vhost.publish(message)
+  }
+
+  /** Calls `done` once the store has committed that number: at once when it has already. Calls come in order. */
+  whenCommitted(commit: number, done: () => void): void {
+    this.#vhost.whenCommitted(commit, done)
+  }
+
+  // Consuming
+
+  consume(request: Consume): string {
+    const queue = this.#vhost.queueFor(this, this.#named(request.queue))
+    const tag = request.consumerTag || this.#vhost.makeName('amq.ctag-')
+    if (this.#consumers.has(tag)) throw AmqpError.of('not-allowed', `attempt to reuse consumer tag '${tag}'`)
+    if (queue.exclusivelyConsumed || (request.exclusive && queue.consumers.length > 0)) {
+      throw AmqpError.of('access-refused', `${this.#vhost.describe('queue', queue.name)} in exclusive use`)
+    }
+    if (queue.settings.type === 'quorum' && this.#globalPrefetch > 0) {
+      throw AmqpError.of('not-implemented', `${this.#vhost.describe('queue', queue.name)} does not support global qos`)
+    }
+    const consumer = new Consumer(this, queue, {
+      tag,
+      noAck: request.noAck ?? false,
+      exclusive: request.exclusive ?? false,
+      prefetch: request.prefetch ?? this.#prefetch,
+    })
+    this.#consumers.set(tag, consumer)
+    if (consumer.exclusive) queue.exclusivelyConsumed = true
+    queue.addConsumer(consumer)
+    return tag
+  }
+
+  /** Ends the consumer; what it has unsettled stays its session's. An unknown tag is no error. */
+  cancel(consumerTag: string): void {
+    const consumer = this.#consumers.get(consumerTag)
+    if (consumer === undefined) return
+    this.#consumers.delete(consumerTag)
+    this.#giveBackBatch(consumer)
+    consumer.queue.removeConsumer(consumer)
+    this.#vhost.consumerGone(consumer.queue)
+  }
+
+  get(queueName: string, noAck: boolean): (Delivery & { readonly remaining: number }) | undefined {
+    const queue = this.#vhost.queueFor(this, this.#named(queueName))
+    const item = queue.take()
+    if (item === undefined) return undefined
+    const delivery = new OutgoingDelivery(this.#unsettled.nextTag, item, queue, undefined)
+    if (noAck) {
+      this.#unsettled.skip()
+      queue.settle(item)
+    } else {
+      this.#unsettled.add(delivery)
+      this.#vhost.touched(queue, item)
+    }
+    return Object.assign(delivery, { remaining: queue.ready.length })
+  }
+
+  /** `global` false: for each consumer made from now on. True: for the session as a whole, from now on. 0: no limit. */
+  qos(prefetch: number, global: boolean): void {
+    if (!global) {
+      this.#prefetch = prefetch
+      return
+    }
+    if (prefetch > 0) {
+      for (const { queue } of this.#consumers.values()) {
+        if (queue.settings.type !== 'quorum') continue
+        throw AmqpError.of(
+          'not-implemented',
+          `${this.#vhost.describe('queue', queue.name)} does not support global qos`,
+        )
+      }
+    }
+    this.#globalPrefetch = prefetch
+    this.#offerAll()
+  }
+
+  /** Changes one consumer's limit while it runs. 0 is no limit here too; see `flow` for a pause. */
+  setConsumerPrefetch(consumerTag: string, prefetch: number): void {
+    const consumer = this.#consumers.get(consumerTag)
+    if (consumer === undefined) return
+    consumer.prefetch = prefetch
+    consumer.queue.offer(consumer)
+  }
+
+  /** `false`: no deliveries until `true`. What is on its way already still comes. */
+  flow(active: boolean): void {
+    this.#flowing = active
+    if (active) this.#offerAll()
+  }
+
+  // Settling
+
+  ack(tag: number, multiple: boolean): void {
+    if (multiple) for (const delivery of this.#takeUpTo(tag)) this.#settle(delivery)
+    else this.#settle(this.#take(tag))
+  }
+
+  /** Acknowledges these tags and no others. Refused as a whole when one of them is unknown. */
+  ackMany(tags: readonly number[]): void {
+    for (const tag of tags) if (!this.#unsettled.has(tag)) throw unknownTag(tag)
+    for (const tag of tags) {
+      const delivery = this.#unsettled.take(tag)
+      if (delivery !== undefined) this.#settle(delivery)
+    }
+  }
+
+  nack(tag: number, multiple: boolean, requeue: boolean): void {
+    const deliveries = multiple ? this.#takeUpTo(tag) : [this.#take(tag)]
+    for (const delivery of deliveries) {
+      if (!requeue) delivery.queue.reject(delivery.item)
+      this.#release(delivery)
+    }
+    // After the credit is back, so that it is not this item alone that decides who gets it.
+    if (requeue) for (const delivery of deliveries) delivery.queue.giveBack(delivery.item, true)
+  }
+
+  /** Everything unsettled is delivered again. Without `requeue` AMQP wants the same consumer; RabbitMQ refuses that. */
+  recover(requeue: boolean): void {
+    if (!requeue) throw AmqpError.of('not-implemented', 'requeue=false')
+    this.#returnAll(true)
+  }
+
+  /** Unsettled deliveries go back in order, consumers end. May be called twice. */
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    this.#flowing = false
+    const queues = new Set<Queue>()
+    for (const consumer of this.#consumers.values()) {
+      this.#giveBackBatch(consumer)
+      consumer.queue.removeConsumer(consumer)
+      queues.add(consumer.queue)
+    }
+    this.#consumers.clear()
+    this.#returnAll(true)
+    for (const queue of queues) this.#vhost.consumerGone(queue)
+    this.#vhost.sessionClosed(this)
+  }
+
+  // For the queue and the virtual host
+
+  give(consumer: Consumer, item: Item): void {
+    const { queue } = consumer
+    const delivery = new OutgoingDelivery(
+      consumer.noAck ? this.#unsettled.skip() : this.#unsettled.nextTag,
+      item,
+      queue,
+      consumer,
+    )
+    if (!consumer.noAck) {
+      this.#unsettled.add(delivery)
+      consumer.unsettled++
+      this.#consumed++
+    }
+    const batch = this.#batches.get(consumer)
+    if (batch === undefined) this.#batches.set(consumer, [delivery])
+    else batch.push(delivery)
+    if (this.#waitsForFlush) return
+    this.#waitsForFlush = true
+    this.#vhost.flushLater(this)
+  }
+
+  /** Hands the gathered batches over. */
+  flush(): void {
+    this.#waitsForFlush = false
+    for (const [consumer, batch] of this.#batches) {
+      this.#batches.delete(consumer)
+      if (consumer.noAck) for (const delivery of batch) delivery.queue.settle(delivery.item)
+      this.#options.onDeliveries(batch)
+    }
+  }
+
+  /** The consumer's queue is deleted. */
+  queueDeleted(consumer: Consumer): void {
+    this.#batches.delete(consumer)
+    if (!this.#consumers.delete(consumer.tag)) return
+    this.#options.onCancelled(consumer.tag)
+  }
+
+  #named(queue: string): string {
+    if (queue !== '') return queue
+    if (this.#lastQueue === undefined) throw AmqpError.of('not-found', 'no previously declared queue')
+    return this.#lastQueue
+  }
+
+  #take(tag: number): OutgoingDelivery {
+    const delivery = this.#unsettled.take(tag)
+    if (delivery === undefined) throw unknownTag(tag)
+    return delivery
+  }
+
+  /** Tag 0 means all of them (AMQP 0-9-1 section 1.8.3.13). */
+  #takeUpTo(tag: number): OutgoingDelivery[] {
+    if (tag === 0) return this.#unsettled.takeUpTo(this.#unsettled.nextTag - 1)
+    if (!this.#unsettled.has(tag)) throw unknownTag(tag)
+    return this.#unsettled.takeUpTo(tag)
+  }
+
+  #settle(delivery: OutgoingDelivery): void {
+    delivery.queue.settle(delivery.item)
+    this.#release(delivery)
+  }
+
+  /** Gives the consumer and the session their credit back. */
+  #release(delivery: OutgoingDelivery): void {
+    const { consumer } = delivery
+    if (consumer === undefined) return
+    consumer.unsettled--
+    this.#consumed--
+    if (this.#globalPrefetch > 0) this.#offerAll()
+    else if (!consumer.willing && this.#consumers.has(consumer.tag)) consumer.queue.offer(consumer)
+  }
+
+  #offerAll(): void {
+    for (const consumer of this.#consumers.values()) consumer.queue.offer(consumer)
+  }
+
+  #returnAll(counted: boolean): void {
+    const deliveries = this.#unsettled.takeUpTo(this.#unsettled.nextTag - 1)
+    for (const delivery of deliveries) this.#release(delivery)
+    for (const delivery of deliveries) delivery.queue.giveBack(delivery.item, counted)
+  }
+
+  /** What was gathered for a consumer and never left goes back as if it had not been taken. */
+  #giveBackBatch(consumer: Consumer): void {
+    const batch = this.#batches.get(consumer)
+    if (batch === undefined) return
+    this.#batches.delete(consumer)
+    for (const delivery of batch) {
+      if (!consumer.noAck) {
+        this.#unsettled.take(delivery.tag)
+        this.#release(delivery)
+      }
+      delivery.queue.undo(delivery.item)
+    }
+  }
+}
+
+function unknownTag(tag: number): AmqpError {
+  return preconditionFailed(`unknown delivery tag ${tag}`)
+}
