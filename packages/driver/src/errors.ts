@@ -28,15 +28,15 @@ export const errorCodes = {
   disconnected: { retryable: true, meaning: 'The connection was lost before the engine answered.' },
   closed: { retryable: false, meaning: 'The bus, consumer or driver was closed by its user.' },
   // The embedded broker's data directory
+  'directory-in-use': {
+    retryable: true,
+    meaning: 'Another process serves the data directory.',
+  },
   'directory-unusable': { retryable: false, meaning: 'The data directory cannot be created, read or written.' },
   'directory-newer': { retryable: false, meaning: 'A newer version of Chasqui wrote the data directory.' },
   'directory-corrupt': {
     retryable: false,
     meaning: 'A file of the data directory holds what nothing of Chasqui wrote.',
-  },
-  'owner-gone': {
-    retryable: true,
-    meaning: 'The process that serves the data directory has gone and nobody serves it yet.',
   },
   'port-in-use': { retryable: false, meaning: 'Another program listens on that port.' },
   'listen-failed': { retryable: false, meaning: 'The address cannot be listened on.' },

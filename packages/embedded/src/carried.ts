@@ -1,0 +1,40 @@
+/** A message of ours inside the broker: carried by reference, written as AMQP only when a store or a socket asks. */
+import { type BasicProperties, encodeProperties } from '@chasqui/amqp'
+import type { BrokerMessage } from '@chasqui/broker'
+import type { WireMessage } from '@chasqui/driver'
+import { fromDelivery, toProperties } from '@chasqui/driver-amqp'
+
+export class CarriedMessage implements BrokerMessage {
+  readonly exchange: string
+  readonly routingKey: string
+  readonly persistent: boolean
+  readonly wire: WireMessage
+  #properties: BasicProperties | undefined
+  #propertyBytes: Uint8Array | undefined
+
+  constructor(exchange: string, routingKey: string, wire: WireMessage) {
+    this.exchange = exchange
+    this.routingKey = routingKey
+    this.persistent = wire.durable
+    this.wire = wire
+  }
+
+  get body(): Uint8Array {
+    return this.wire.body
+  }
+
+  get properties(): BasicProperties {
+    this.#properties ??= toProperties(this.wire)
+    return this.#properties
+  }
+
+  get propertyBytes(): Uint8Array {
+    this.#propertyBytes ??= encodeProperties(this.properties)
+    return this.#propertyBytes
+  }
+}
+
+/** The message as the core knows it, whoever sent it. */
+export function wireOf(message: BrokerMessage): WireMessage {
+  return message instanceof CarriedMessage ? message.wire : fromDelivery(message.properties, message.body)
+}

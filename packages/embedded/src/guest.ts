@@ -1,0 +1,25 @@
+/** The driver of a process that uses a data directory through the process that owns it: AMQP over the local socket. */
+import { localSocketPath } from '@chasqui/broker'
+import { ChasquiError, type Driver, type OpenOptions } from '@chasqui/driver'
+import { openAmqpDriver } from '@chasqui/driver-amqp'
+import { guestCapabilities } from './capabilities.ts'
+import { queueArguments } from './queue-arguments.ts'
+
+/** @throws ChasquiError, `retryable` when the owner cannot be reached for now. */
+export function openGuest(directory: string, options: OpenOptions, connectTimeoutMs: number): Promise<Driver> {
+  return openAmqpDriver({
+    // Whoever may open the socket may use the broker: its folder is this user's alone.
+    endpoints: [
+      { socketPath: localSocketPath(directory), username: 'guest', password: 'guest', connectionName: options.name },
+    ],
+    connectTimeoutMs,
+    capabilities: () => guestCapabilities,
+    queueArguments,
+    explain: failure =>
+      new ChasquiError(
+        failure.code,
+        `The process that owns the data directory ${directory} cannot be reached: ${failure.message}`,
+        { cause: failure },
+      ),
+  })
+}

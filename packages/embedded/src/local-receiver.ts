@@ -1,0 +1,128 @@
+/**
+ * Receives from one queue of the broker in this process. One engine session a receiver, so that stopping it gives
+ * back what is unsettled.
+ *
+ * The epoch counts how often the consumer was started: a queue deleted underneath ends one, and the receiver makes
+ * the queue again and starts the next.
+ */
+import type { Delivery, Session, VirtualHost } from '@chasqui/broker'
+import {
+  ChasquiError,
+  type Incoming,
+  isChasquiError,
+  type Outcome,
+  type Receiver,
+  type Sink,
+  type Source,
+} from '@chasqui/driver'
+import { queueOf } from '@chasqui/driver-amqp'
+import { wireOf } from './carried.ts'
+
+const done = Promise.resolve('done' as const)
+const stale = Promise.resolve('stale' as const)
+
+interface Hooks {
+  /** Makes the queue again after it was deleted. */
+  restore(): void
+  /** The receiver has stopped or failed. */
+  ended(): void
+}
+
+export class LocalReceiver implements Receiver {
+  readonly #vhost: VirtualHost
+  readonly #owner: object
+  readonly #lane: string
+  readonly #sink: Sink
+  readonly #hooks: Hooks
+  #window: number
+  #session: Session | undefined
+  #consumerTag: string | undefined
+  #epoch = 0
+
+  constructor(vhost: VirtualHost, owner: object, source: Source, sink: Sink, window: number, hooks: Hooks) {
+    this.#vhost = vhost
+    this.#owner = owner
+    this.#lane = queueOf(source)
+    this.#sink = sink
+    this.#window = window
+    this.#hooks = hooks
+  }
+
+  start(): void {
+    const session = this.#vhost.openSession({
+      owner: this.#owner,
+      onDeliveries: deliveries => this.#deliver(session, deliveries),
+      onCancelled: () => this.#queueDeleted(session),
+    })
+    this.#session = session
+    this.#epoch++
+    if (this.#window > 0) this.#consume(session)
+  }
+
+  async window(messages: number): Promise<void> {
+    this.#window = messages
+    const session = this.#session
+    if (session === undefined) return
+    if (messages === 0) {
+      if (this.#consumerTag !== undefined) session.cancel(this.#consumerTag)
+      this.#consumerTag = undefined
+    } else if (this.#consumerTag === undefined) {
+      this.#consume(session)
+    } else {
+      session.setConsumerPrefetch(this.#consumerTag, messages)
+    }
+  }
+
+  settle(_lane: string, epoch: number, tags: readonly number[], outcome: Outcome): Promise<'done' | 'stale'> {
+    const session = this.#session
+    if (session === undefined || epoch !== this.#epoch) return stale
+    if (outcome === 'ack') session.ackMany(tags)
+    else if (outcome === 'requeue') for (const tag of tags) session.nack(tag, false, true)
+    else return Promise.reject(new ChasquiError('unsupported', 'The embedded broker cannot requeue for later yet.'))
+    return done
+  }
+
+  async stop(): Promise<void> {
+    const session = this.#session
+    this.#session = undefined
+    if (session === undefined) return
+    session.close()
+    this.#hooks.ended()
+  }
+
+  #consume(session: Session): void {
+    this.#consumerTag = session.consume({ queue: this.#lane, prefetch: this.#window })
+  }
+
+  #deliver(session: Session, deliveries: readonly Delivery[]): void {
+    if (session !== this.#session) return
+    const items = new Array<Incoming>(deliveries.length)
+    for (let index = 0; index < deliveries.length; index++) {
+      const { tag, message, redelivered, deliveryCount } = deliveries[index]!
+      items[index] = { tag, message: wireOf(message), redelivered, deliveries: deliveryCount + 1 }
+    }
+    this.#sink.deliver({ lane: this.#lane, epoch: this.#epoch, items })
+  }
+
+  #queueDeleted(session: Session): void {
+    if (session !== this.#session) return
+    this.#session = undefined
+    this.#consumerTag = undefined
+    session.close()
+    // Revoked without grace: the messages are gone with their queue, and nothing waits for the answer.
+    this.#sink.revoke(this.#lane, this.#epoch, 0).catch(() => undefined)
+    try {
+      this.#hooks.restore()
+      this.start()
+    } catch (error) {
+      this.#hooks.ended()
+      this.#sink.fail(
+        isChasquiError(error)
+          ? error
+          : new ChasquiError('consumer-failed', `The queue ${this.#lane} was deleted and could not be made again.`, {
+              cause: error,
+            }),
+      )
+    }
+  }
+}
