@@ -6,6 +6,7 @@ import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
+import { conformanceGaps, conformancePage } from './reference/conformance.ts'
 import { errorCodesPage } from './reference/error-codes.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -13,6 +14,7 @@ const root = join(import.meta.dirname, '..')
 /** Path from the project's root, and what the file should hold. */
 const pages: readonly { readonly path: string; content(): string | Promise<string> }[] = [
   { path: 'docs/reference/error-codes.md', content: errorCodesPage },
+  { path: 'docs/reference/conformance.md', content: conformancePage },
 ]
 
 /** Programs that write, or with `--check` compare, files of their own. */
@@ -46,6 +48,6 @@ async function main(write: boolean): Promise<string[]> {
   return problems
 }
 
-const problems = await main(process.argv.includes('--write'))
+const problems = [...(await main(process.argv.includes('--write'))), ...conformanceGaps()]
 for (const problem of problems) console.error(problem)
 if (problems.length > 0) process.exitCode = 1

@@ -15,7 +15,10 @@ interface VitestReport {
   readonly numPendingTests: number
   readonly numTodoTests: number
   readonly success: boolean
-  readonly testResults: readonly { readonly status: string; readonly assertionResults: readonly unknown[] }[]
+  readonly testResults: readonly {
+    readonly status: string
+    readonly assertionResults: readonly { readonly status: string }[]
+  }[]
 }
 
 async function main(args: readonly string[]): Promise<number> {

@@ -1,1 +1,11 @@
-export {}
+export type { BlockedEngine, Engine, EngineProcess, Fixture, RefusedUrls } from './fixture.ts'
+export type { Allowance, Difference } from './ids.ts'
+export { assertSameIds, differenceOf } from './ids.ts'
+export type { DriverReport, ScenarioResult } from './report.ts'
+export { conformanceTable } from './report.ts'
+export type { Outcome, Scenario } from './scenario.ts'
+export type { Stage } from './stage.ts'
+export type { StartedEngine, TestRunner } from './suite.ts'
+export { registerConformance, runConformance, runScenario, scenarios, startEngine } from './suite.ts'
+export type { Task, Worker } from './worker-process.ts'
+export { startWorker } from './worker-process.ts'

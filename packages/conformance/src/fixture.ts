@@ -1,0 +1,52 @@
+/** What a driver brings so that the suite can judge it: how to open it, and an engine that may be disturbed. */
+import type { OpenDriver } from '@chasqui/driver'
+
+export interface Fixture {
+  /** The driver and its engine, as the report names them. */
+  readonly name: string
+  /** The driver's own `open`, for its capabilities and for looking at the wire. */
+  readonly open: OpenDriver
+  /** Starts an engine that nobody else uses. */
+  start(): Promise<Engine>
+}
+
+export interface Engine {
+  /** What an application hands to `connect`. */
+  readonly url: string
+  /** The engine's version, for the report. */
+  readonly version?: string
+  /** Demanded where the driver says `separateProcess`. */
+  readonly process?: EngineProcess
+  /** Demanded where the driver says `credentials`: a URL as `url`, but for one thing that is wrong. */
+  readonly refused?: RefusedUrls
+  /** An engine that takes no messages for now, or does not any more after the first megabyte; demanded where the driver says `network`. */
+  block?(): Promise<BlockedEngine>
+  /** Stops the engine and deletes what it kept. */
+  close(): Promise<void>
+}
+
+/** The engine's own process. Each resolves when the thing is done. */
+export interface EngineProcess {
+  /** SIGKILL. */
+  kill(): Promise<void>
+  /** Starts it again on the same data and the same address. */
+  start(): Promise<void>
+  /** SIGSTOP: it is there and does not answer. */
+  freeze(): Promise<void>
+  thaw(): Promise<void>
+}
+
+export interface RefusedUrls {
+  readonly wrongPassword: string
+  readonly unknownHost: string
+  /** TLS with a certificate whose authority is not trusted. */
+  readonly untrusted: string
+  /** PEM of that authority: with it the same URL is accepted. */
+  readonly authority: string
+}
+
+export interface BlockedEngine {
+  readonly url: string
+  /** The engine takes messages again; or ends, if it was made only for this. */
+  release(): Promise<void>
+}

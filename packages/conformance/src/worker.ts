@@ -1,0 +1,61 @@
+/** A process that scenarios start, disturb and kill. It reports in JSON lines, each written before it goes on. */
+import { writeSync } from 'node:fs'
+import { connect } from '@chasqui/core'
+import { isChasquiError } from '@chasqui/driver'
+import type { Report, Task } from './worker-process.ts'
+
+// Synchronous: a report that was made is out, even if SIGKILL comes next.
+function report(line: Report): void {
+  writeSync(1, `${JSON.stringify(line)}\n`)
+}
+
+async function work(task: Task): Promise<void> {
+  const bus = await connect(task.url, { logger: false })
+  process.stdin.once('end', async () => {
+    await bus.close()
+    process.exit(0)
+  })
+  process.stdin.resume()
+  if (task.do === 'stay') return report({ event: 'ready' })
+  if (task.do === 'look') {
+    report({ event: 'ready' })
+    const exists = await bus.send(task.queue, 'anybody?', { declare: 'never' }).then(
+      () => true,
+      error => {
+        if (isChasquiError(error) && error.code === 'destination-missing') return false
+        throw error
+      },
+    )
+    return report({ event: 'looked', exists })
+  }
+  if (task.do === 'hang') {
+    const options = { concurrency: task.concurrency, window: task.concurrency }
+    await bus.handle(
+      task.queue,
+      async (body, ctx) => {
+        report({ event: 'effect', id: ctx.id, body })
+        await new Promise(() => undefined)
+      },
+      options,
+    )
+    return report({ event: 'ready' })
+  }
+  report({ event: 'ready' })
+  let next = task.from
+  const caller = async () => {
+    while (next < task.to) {
+      const body = next++
+      await bus.send(task.queue, body).then(
+        () => report({ event: 'confirmed', body }),
+        error => report({ event: 'refused', body, code: isChasquiError(error) ? error.code : String(error) }),
+      )
+    }
+  }
+  await Promise.all(Array.from({ length: task.callers }, caller))
+  report({ event: 'done' })
+}
+
+work(JSON.parse(process.argv[2] ?? '{}') as Task).catch(error => {
+  report({ event: 'failed', message: error instanceof Error ? `${error.name}: ${error.message}` : String(error) })
+  process.exit(1)
+})
