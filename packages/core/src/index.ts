@@ -1,1 +1,40 @@
-export {}
+export type { ChasquiErrorOptions, ErrorCode } from '@chasqui/driver'
+export { ChasquiError, errorCodes, isChasquiError } from '@chasqui/driver'
+export type { Bus, Health } from './bus.ts'
+export type { ConnectOptions } from './connect.ts'
+export { connect, defaultIncoming, defaultOutgoing } from './connect.ts'
+export type { Consumer } from './consume/consumer.ts'
+export type { Context, IncomingMessage, IncomingMiddleware, MessageInfo } from './consume/incoming.ts'
+export type { ConsumeDefaults, ConsumeOptions, ReceiveOptions } from './consume/options.ts'
+export type { Delivery } from './consume/receive.ts'
+export type { BodyOf, Handler, ResultOf, Route } from './consume/routes.ts'
+export { on } from './consume/routes.ts'
+export type {
+  AnyContract,
+  CommandContract,
+  Contract,
+  ContractOptions,
+  EventContract,
+  RequestContract,
+} from './contract/contract.ts'
+export { command, event, isContract, request } from './contract/contract.ts'
+export { checkName, checkSubscription, isReserved, maxNameBytes } from './contract/names.ts'
+export { decodeBody, encodeBody } from './encode/encode.ts'
+export { bytesFormat } from './format/bytes.ts'
+export type { ContentTypeParameters, Format, FormatChoice } from './format/format.ts'
+export { Formats } from './format/format.ts'
+export { jsonFormat } from './format/json.ts'
+export { textFormat } from './format/text.ts'
+export { defaultUrl, schemes } from './load.ts'
+export type { BusEvent, EventKind, EventListener } from './observe/events.ts'
+export { eventKinds } from './observe/events.ts'
+export type { Logger, LogLevel, LogMethod } from './observe/logging.ts'
+export { redactUrls } from './observe/redact.ts'
+export type { OptionInfo, OptionTable } from './options.ts'
+export { optionTables } from './options.ts'
+export { deadLetterName } from './retry/dead-letter.ts'
+export type { RetryOptions } from './retry/policy.ts'
+export type { UserHeaders } from './send/headers.ts'
+export type { OutgoingMessage, OutgoingMiddleware, Receipt } from './send/outgoing.ts'
+export type { RequestOptions, Senders, SendOptions } from './send/outlet.ts'
+export { validateIncoming, validateOutgoing } from './validate/validate.ts'

@@ -1,0 +1,413 @@
+/**
+ * The bus: what an application holds. Puts the parts together and hands each call to the one whose matter it is; it holds
+ * no policy itself.
+ */
+import type { Capabilities, Driver, Inspector, Source } from '@chasqui/driver'
+import { ChasquiError } from '@chasqui/driver'
+import type { Consumer, MessageConsumer } from './consume/consumer.ts'
+import { MessageConsumer as NewConsumer } from './consume/consumer.ts'
+import type { IncomingMiddleware, Scope } from './consume/incoming.ts'
+import type { ConsumeDefaults, ConsumeOptions, ReceiveOptions } from './consume/options.ts'
+import { consumeSettings, receiveSettings } from './consume/options.ts'
+import type { Delivery } from './consume/receive.ts'
+import { ReceiveLoop } from './consume/receive.ts'
+import type { BodyOf, Handler, Route } from './consume/routes.ts'
+import { checkHandler, checkKind, commonDestination, Routes } from './consume/routes.ts'
+import type { AnyContract, CommandContract, EventContract, RequestContract } from './contract/contract.ts'
+import { isContract } from './contract/contract.ts'
+import { checkSourceName, checkSubscription } from './contract/names.ts'
+import { ownAttributes } from './encode/attributes.ts'
+import type { PipelineFormats } from './encode/pipeline-formats.ts'
+import type { EventHub, EventKind, EventListener } from './observe/events.ts'
+import { eventKinds } from './observe/events.ts'
+import type { Logger } from './observe/logging.ts'
+import { checkOptions, closeOptions } from './options.ts'
+import { Replies } from './request/replies.ts'
+import { Requests } from './request/request.ts'
+import { sourceName } from './retry/dead-letter.ts'
+import { DeadLetterMover } from './retry/mover.ts'
+import type { Wanted } from './send/destinations.ts'
+import { Destinations } from './send/destinations.ts'
+import type { OutgoingMiddleware, Receipt } from './send/outgoing.ts'
+import type { RequestOptions, Senders, SendOptions } from './send/outlet.ts'
+import { Outlets } from './send/outlet.ts'
+import type { SenderLimits } from './send/sender.ts'
+import { closedError, Sender } from './send/sender.ts'
+import { Settlements } from './settle/settlement.ts'
+
+/** What `health()` answers. */
+export interface Health {
+  /** Everything is. */
+  readonly ok: boolean
+  /** The connection, and each consumer by the name of its source. */
+  readonly details: readonly { readonly name: string; readonly ok: boolean; readonly reason?: string }[]
+}
+
+/** A connection to an engine. `await using` closes it. */
+export interface Bus extends Senders, AsyncDisposable {
+  /** What the engine can do, as data. */
+  readonly capabilities: Capabilities
+  /**
+   * Handles the messages of a queue, each by one of the competing consumers. Resolves when the consumer is up.
+   *
+   *     await bus.handle(ChargeCard, async (charge, ctx) => { ... })
+   */
+  handle<C extends CommandContract | RequestContract | string>(
+    from: C,
+    handler: Handler<C>,
+    options?: ConsumeOptions,
+  ): Promise<Consumer>
+  /** Handles several types that share one queue. A type without a route is dead-lettered. */
+  handle(routes: readonly Route<CommandContract | RequestContract>[], options?: ConsumeOptions): Promise<Consumer>
+  /** Handles a topic's messages: each subscription gets its own copy, consumers of one subscription compete. */
+  subscribe<C extends EventContract | string>(
+    to: C,
+    subscription: string,
+    handler: Handler<C>,
+    options?: ConsumeOptions,
+  ): Promise<Consumer>
+  /** Handles several types of one topic. A type without a route is acknowledged and counted (`unrouted`). */
+  subscribe(
+    topic: string,
+    subscription: string,
+    routes: readonly Route<EventContract>[],
+    options?: ConsumeOptions,
+  ): Promise<Consumer>
+  /** Receives a queue's messages one by one, to be settled by hand. Receiving begins with the loop and ends with it. */
+  receive<C extends CommandContract | string>(
+    from: C,
+    options?: ReceiveOptions,
+  ): AsyncGenerator<Delivery<BodyOf<C>>, void, void>
+  /** How the connection and the consumers are. Never throws. */
+  health(): Promise<Health>
+  /** Looks into the engine; absent where it cannot be looked into. */
+  readonly inspector: Inspector | undefined
+  /** Calls the listener for each event of these kinds (default: all); the returned function ends that. */
+  observe(listener: EventListener, kinds?: readonly EventKind[]): () => void
+  /**
+   * Drains and closes: intake stops, handlers finish until the deadline (default 30,000 ms), what was sent is
+   * confirmed, then the connection closes. May be called twice.
+   */
+  close(options?: { readonly deadlineMs?: number }): Promise<void>
+}
+
+/** What a bus is put together from. */
+export interface BusParts {
+  readonly driver: Driver
+  /** The application's name. */
+  readonly name: string
+  readonly events: EventHub
+  readonly logger: Logger
+  readonly formats: PipelineFormats
+  readonly limits: SenderLimits & { readonly maxHeaderBytes: number }
+  readonly outgoing: readonly OutgoingMiddleware[]
+  readonly incoming: readonly IncomingMiddleware[]
+  readonly consume: ConsumeDefaults
+  /** Called when all is closed, for what `connect` has opened beside the driver. */
+  readonly closed: () => void
+}
+
+export class MessageBus implements Bus {
+  readonly #parts: BusParts
+  readonly #driver: Driver
+  readonly #events: EventHub
+  readonly #sender: Sender
+  readonly #destinations: Destinations
+  readonly #outlets: Outlets
+  readonly #requests: Requests
+  readonly #consumers = new Set<MessageConsumer>()
+  readonly #loops = new Set<ReceiveLoop>()
+  /** Why the driver is down or blocked, as it last said. */
+  #reason: string | undefined
+  #downSince = 0
+  #closing: Promise<void> | undefined
+
+  constructor(parts: BusParts) {
+    const { driver, events, limits, formats } = parts
+    this.#parts = parts
+    this.#driver = driver
+    this.#events = events
+    this.#sender = new Sender(driver, limits, events)
+    this.#destinations = new Destinations(driver, limits.sendTimeoutMs)
+    this.#outlets = new Outlets({
+      destinations: this.#destinations,
+      formats,
+      capabilities: driver.capabilities,
+      maxHeaderBytes: limits.maxHeaderBytes,
+      attributes: ownAttributes(parts.name),
+      middleware: parts.outgoing,
+      sender: this.#sender,
+    })
+    this.#requests = new Requests(driver, this.#outlets, formats, events)
+    driver.onState(change => this.#stateChanged(change.state, change.reason))
+  }
+
+  get capabilities(): Capabilities {
+    return this.#driver.capabilities
+  }
+
+  get inspector(): Inspector | undefined {
+    return this.#driver.inspector
+  }
+
+  send(to: CommandContract | string, body: unknown, options?: SendOptions): Promise<Receipt> {
+    if (this.#closing !== undefined) return Promise.reject(closedError())
+    return this.#outlets.send('command', to, body, options)
+  }
+
+  publish(to: EventContract | string, body: unknown, options?: SendOptions): Promise<Receipt> {
+    if (this.#closing !== undefined) return Promise.reject(closedError())
+    return this.#outlets.send('event', to, body, options)
+  }
+
+  request<RO>(
+    to: RequestContract<unknown, unknown, unknown, RO> | string,
+    body: unknown,
+    options?: RequestOptions,
+  ): Promise<RO> {
+    if (this.#closing !== undefined) return Promise.reject(closedError())
+    return this.#requests.request(to, body, options) as Promise<RO>
+  }
+
+  async handle(
+    from: AnyContract | string | readonly Route<AnyContract>[],
+    second?: unknown,
+    third?: ConsumeOptions,
+  ): Promise<Consumer> {
+    const kinds = ['command', 'request'] as const
+    if (isRouteList(from)) {
+      const queue = commonDestination(from, kinds, 'handle()')
+      const options = (second ?? {}) as ConsumeOptions
+      return this.#consume({ kind: 'queue', name: queue }, from, options, lanesOf(from), `handle('${queue}')`)
+    }
+    checkHandler(second, 'handle()')
+    const { name, contract } = this.#origin(from, kinds, 'handle()')
+    const routes = [{ contract, handler: second as Handler }]
+    return this.#consume({ kind: 'queue', name }, routes, third ?? {}, contract?.lanes, `handle('${name}')`)
+  }
+
+  async subscribe(
+    to: AnyContract | string,
+    subscription: string,
+    third: unknown,
+    options: ConsumeOptions = {},
+  ): Promise<Consumer> {
+    const kinds = ['event'] as const
+    const where = 'subscribe()'
+    const { name: topic, contract } = this.#origin(to, kinds, where)
+    checkSubscription(topic, subscription)
+    const source: Source = { kind: 'subscription', topic, name: subscription }
+    if (!isRouteList(third)) {
+      checkHandler(third, where)
+      const routes = [{ contract, handler: third as Handler }]
+      return this.#consume(source, routes, options, contract?.lanes, `subscribe('${topic}', '${subscription}')`)
+    }
+    const common = commonDestination(third, kinds, where)
+    if (common !== topic) {
+      throw new ChasquiError(
+        'option-invalid',
+        `${where}: the routes belong to the topic "${common}", not to "${topic}".`,
+      )
+    }
+    return this.#consume(source, third, options, lanesOf(third), `subscribe('${topic}', '${subscription}')`)
+  }
+
+  async *receive<C extends CommandContract | string>(
+    from: C,
+    options: ReceiveOptions = {},
+  ): AsyncGenerator<Delivery<BodyOf<C>>, void, void> {
+    this.#refuseWhenClosing()
+    const { name, contract } = this.#origin(from, ['command'], 'receive()')
+    const { window, wanted, signal } = receiveSettings(options, this.#parts.consume, contract?.lanes)
+    const source: Source = { kind: 'queue', name }
+    const routes = this.#routes([{ contract, handler: (body: unknown) => body }])
+    await this.#declare(source, wanted)
+    this.#refuseWhenClosing()
+    const scope = this.#scope(source)
+    const settlements = new Settlements(scope.sourceName, this.#events)
+    const loop = new ReceiveLoop({
+      driver: this.#driver,
+      scope,
+      routes,
+      window,
+      signal,
+      settlements,
+      mover: this.#mover(source, settlements, wanted, false),
+      events: this.#events,
+      ended: ended => this.#loops.delete(ended),
+    })
+    this.#loops.add(loop)
+    yield* loop.deliveries() as AsyncGenerator<Delivery<BodyOf<C>>, void, void>
+  }
+
+  async health(): Promise<Health> {
+    const { state } = this.#driver
+    const closed = this.#closing !== undefined
+    const reason = closed
+      ? 'the bus is closed'
+      : state === 'up'
+        ? undefined
+        : (this.#reason ?? `the engine is ${state}`)
+    const details = [detail('connection', reason)]
+    for (const consumer of [...this.#consumers, ...this.#loops]) details.push(detail(consumer.name, consumer.failure))
+    return { ok: details.every(one => one.ok), details }
+  }
+
+  observe(listener: EventListener, kinds: readonly EventKind[] = eventKinds): () => void {
+    if (typeof listener !== 'function') throw new ChasquiError('option-invalid', 'observe() takes a function.')
+    const unknown = kinds.find(kind => !eventKinds.includes(kind))
+    if (unknown !== undefined) {
+      throw new ChasquiError('option-invalid', `There is no event "${unknown}". Known are ${eventKinds.join(', ')}.`)
+    }
+    return this.#events.listen(listener, kinds)
+  }
+
+  close(options: { readonly deadlineMs?: number } = {}): Promise<void> {
+    if (this.#closing !== undefined) return this.#closing
+    try {
+      checkOptions(closeOptions, options, 'close()')
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    this.#closing = this.#close(options.deadlineMs ?? closeOptions.deadlineMs.default)
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #consume(
+    source: Source,
+    handlers: readonly { contract: AnyContract | undefined; handler: Handler }[] | readonly Route<AnyContract>[],
+    options: ConsumeOptions,
+    lanes: number | undefined,
+    where: string,
+  ): Promise<Consumer> {
+    this.#refuseWhenClosing()
+    const settings = consumeSettings(options, this.#parts.consume, this.capabilities, lanes, where)
+    const routes = this.#routes(handlers)
+    await this.#declare(source, settings.wanted)
+    this.#refuseWhenClosing()
+    const scope = this.#scope(source)
+    const settlements = new Settlements(scope.sourceName, this.#events)
+    const consumer = new NewConsumer({
+      driver: this.#driver,
+      scope,
+      routes,
+      settings,
+      settlements,
+      mover: this.#mover(source, settlements, settings.wanted, settings.faults),
+      replies: new Replies(this.#outlets, this.#parts.formats, this.#events, scope.sourceName),
+      events: this.#events,
+      ended: ended => this.#consumers.delete(ended),
+    })
+    this.#consumers.add(consumer)
+    try {
+      await consumer.start()
+    } catch (error) {
+      this.#consumers.delete(consumer)
+      throw error
+    }
+    return consumer
+  }
+
+  #routes(handlers: ConstructorParameters<typeof Routes>[0]): Routes {
+    return new Routes(handlers, this.#parts.incoming, this.#parts.formats)
+  }
+
+  #scope(source: Source): Scope {
+    return {
+      source,
+      sourceName: sourceName(source),
+      application: this.#parts.name,
+      formats: this.#parts.formats,
+      logger: this.#parts.logger,
+      outlets: this.#outlets,
+      requests: this.#requests,
+    }
+  }
+
+  #mover(source: Source, settlements: Settlements, wanted: Wanted, faults: boolean): DeadLetterMover {
+    return new DeadLetterMover({
+      driver: this.#driver,
+      destinations: this.#destinations,
+      settlements,
+      events: this.#events,
+      source,
+      consumer: this.#parts.name,
+      sendTimeoutMs: this.#parts.limits.sendTimeoutMs,
+      faults,
+      create: wanted.create,
+    })
+  }
+
+  /** The destination and, unless a plain name was given, the contract. */
+  #origin(
+    from: AnyContract | string,
+    kinds: readonly AnyContract['kind'][],
+    where: string,
+  ): { name: string; contract: AnyContract | undefined } {
+    if (typeof from === 'string') {
+      checkSourceName(kinds.includes('event') ? 'topic' : 'queue', from)
+      return { name: from, contract: undefined }
+    }
+    if (!isContract(from)) {
+      throw new ChasquiError(
+        'option-invalid',
+        `${where} takes a name, or what event(), command() or request() returned.`,
+      )
+    }
+    checkKind(from, kinds, where)
+    return { name: from.destination, contract: from }
+  }
+
+  async #declare(source: Source, wanted: Wanted): Promise<void> {
+    const ready =
+      source.kind === 'subscription'
+        ? this.#destinations.subscription(source.topic, source.name, wanted)
+        : this.#destinations.queue(source.name, wanted)
+    // Looked for anew by each consumer: somebody may have deleted it since the last one started.
+    await ready.wait()
+  }
+
+  #stateChanged(state: Driver['state'], reason: string | undefined): void {
+    if (this.#closing !== undefined) return
+    this.#reason = reason
+    this.#events.emit({ kind: 'state', state, reason })
+    if (state === 'down' && this.#downSince === 0) this.#downSince = performance.now()
+    if (state === 'up' && this.#downSince > 0) {
+      this.#events.emit({ kind: 'reconnected', downMs: Math.round(performance.now() - this.#downSince) })
+      this.#downSince = 0
+    }
+  }
+
+  #refuseWhenClosing(): void {
+    if (this.#closing !== undefined) throw closedError()
+  }
+
+  async #close(deadlineMs: number): Promise<void> {
+    const startedAt = performance.now()
+    const consumers = [...this.#consumers].map(consumer => consumer.stop({ deadlineMs }))
+    const loops = [...this.#loops].map(loop => loop.stop(deadlineMs))
+    await Promise.all([...consumers, ...loops])
+    await this.#sender.close()
+    await this.#requests.close()
+    await this.#driver.close()
+    this.#events.emit({ kind: 'closed', durationMs: performance.now() - startedAt })
+    this.#parts.closed()
+  }
+}
+
+function isRouteList(value: unknown): value is readonly Route<AnyContract>[] {
+  return Array.isArray(value)
+}
+
+/** The lanes that the first route asks for which asks for any. */
+function lanesOf(routes: readonly Route<AnyContract>[]): number | undefined {
+  return routes.find(route => route.contract.lanes !== undefined)?.contract.lanes
+}
+
+function detail(name: string, reason: string | undefined): Health['details'][number] {
+  return reason === undefined ? { name, ok: true } : { name, ok: false, reason }
+}

@@ -1,0 +1,142 @@
+/** The options of consuming, checked against the table and against what the engine can do. */
+import type { Capabilities, ReceiveOrder } from '@chasqui/driver'
+import { ChasquiError } from '@chasqui/driver'
+import { checkOptions, consumeDefaults, consumeOptions, receiveOptions } from '../options.ts'
+import type { RetryOptions, RetryPolicy } from '../retry/policy.ts'
+import { retryPolicy } from '../retry/policy.ts'
+import type { Wanted } from '../send/destinations.ts'
+import type { Context } from './incoming.ts'
+
+export interface ConsumeOptions {
+  /** How many handlers run at once: 1 to 100,000. Default 10; 1 with `ordered`. */
+  readonly concurrency?: number
+  /** How many deliveries may be unsettled: 1 to 65,535. Default 100, at least the concurrency. */
+  readonly window?: number
+  /** Strictly one message at a time in order, across processes. Default `false`. `unsupported` where the engine cannot. */
+  readonly ordered?: boolean
+  /** Messages of one key keep their order. Not there yet on any engine: `unsupported`. */
+  readonly orderBy?: 'key'
+  /** How long one attempt may take, in milliseconds; then its signal fires and it counts as failed. Default: no limit. */
+  readonly timeoutMs?: number
+  /** Whether the destination is durable if this call creates it. Default `true`. */
+  readonly durable?: boolean
+  /** `'never'`: an absent destination is the error `destination-missing`. Default: it is created. */
+  readonly declare?: 'never'
+  /** Units of order of the destination, if this call creates it: 1 to 1024. */
+  readonly lanes?: number
+  /** Where to start reading a log. `unsupported` where the engine keeps no history. */
+  readonly from?: 'earliest' | Date
+  /** Stops the consumer at once; running messages go back. */
+  readonly signal?: AbortSignal
+  /** Publishes the intact original to the topic NAME.fault when a message is dead-lettered. Default `false`. */
+  readonly faults?: boolean
+  /** Sees each failed attempt. Its own failure is the event `hook-failed` and changes nothing else. */
+  readonly onError?: (error: unknown, ctx: Context) => void | Promise<void>
+  /** How often to try. */
+  readonly retry?: RetryOptions
+}
+
+export interface ReceiveOptions {
+  /** How many deliveries may be unsettled: 1 to 65,535. Default 100. */
+  readonly window?: number
+  /** Ends the loop; what is open goes back. */
+  readonly signal?: AbortSignal
+  readonly durable?: boolean
+  readonly declare?: 'never'
+  readonly lanes?: number
+}
+
+/** Defaults for all consumers of a bus. */
+export interface ConsumeDefaults {
+  readonly concurrency?: number
+  readonly window?: number
+  readonly timeoutMs?: number
+  readonly retry?: RetryOptions
+}
+
+/** The options as the consumer uses them. */
+export interface ConsumeSettings {
+  readonly concurrency: number
+  readonly window: number
+  readonly order: ReceiveOrder
+  readonly timeoutMs: number | undefined
+  readonly wanted: Wanted
+  readonly signal: AbortSignal | undefined
+  readonly faults: boolean
+  readonly onError: ConsumeOptions['onError']
+  readonly retry: RetryPolicy
+}
+
+export function checkDefaults(defaults: ConsumeDefaults): void {
+  checkOptions(consumeDefaults, defaults, "connect()'s `consume`")
+  retryPolicy(defaults.retry)
+}
+
+/** Checks and completes what was given. Throws `option-invalid` and `unsupported`. */
+export function consumeSettings(
+  given: ConsumeOptions,
+  defaults: ConsumeDefaults,
+  capabilities: Capabilities,
+  contractLanes: number | undefined,
+  where: string,
+): ConsumeSettings {
+  checkOptions(consumeOptions, given, where)
+  const { engine, operations } = capabilities
+  const lanes = given.lanes ?? contractLanes
+  const ordered = given.ordered ?? false
+  if (given.orderBy === 'key') throw unsupported(engine, `keep the order of keys (\`orderBy: 'key'\`) yet`)
+  if (given.from !== undefined && operations.history === 'unsupported') {
+    throw unsupported(engine, 'read from the past (`from`)')
+  }
+  if (ordered) {
+    if (operations.strictOrder === 'unsupported') throw unsupported(engine, 'keep a strict order (`ordered`)')
+    if (lanes !== undefined && lanes !== 1) {
+      throw new ChasquiError(
+        'option-invalid',
+        `${where}: \`ordered\` needs \`lanes: 1\`, not ${lanes}. Order within keys is \`orderBy\`.`,
+      )
+    }
+    if (given.concurrency !== undefined && given.concurrency !== 1) {
+      throw new ChasquiError(
+        'option-invalid',
+        `${where}: \`ordered\` handles one message at a time; leave \`concurrency\` out.`,
+      )
+    }
+  }
+  const concurrency = ordered ? 1 : (given.concurrency ?? defaults.concurrency ?? consumeOptions.concurrency.default)
+  const window = given.window ?? defaults.window ?? consumeOptions.window.default
+  return {
+    concurrency,
+    window: Math.max(window, given.window === undefined ? concurrency : 1),
+    order: ordered ? 'strict' : 'none',
+    timeoutMs: given.timeoutMs ?? defaults.timeoutMs,
+    wanted: { durable: given.durable ?? true, create: given.declare !== 'never', lanes },
+    signal: given.signal,
+    faults: given.faults ?? false,
+    onError: given.onError,
+    retry: retryPolicy({ ...defaults.retry, ...given.retry }),
+  }
+}
+
+export function receiveSettings(
+  given: ReceiveOptions,
+  defaults: ConsumeDefaults,
+  contractLanes: number | undefined,
+): { window: number; wanted: Wanted; signal: AbortSignal | undefined } {
+  checkOptions(receiveOptions, given, 'receive()')
+  return {
+    window: given.window ?? defaults.window ?? consumeOptions.window.default,
+    wanted: { durable: given.durable ?? true, create: given.declare !== 'never', lanes: given.lanes ?? contractLanes },
+    signal: given.signal,
+  }
+}
+
+function unsupported(engine: string, what: string): ChasquiError {
+  return new ChasquiError(
+    'unsupported',
+    `The engine ${engine} cannot ${what}. Leave the option out or choose another engine.`,
+    {
+      details: { engine },
+    },
+  )
+}

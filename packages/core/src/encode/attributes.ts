@@ -1,0 +1,30 @@
+/**
+ * CloudEvents attributes in and out (CloudEvents 1.0.2, binary content mode). `id`, `type`, `time` and the key are fields
+ * of the message; the others stand in `attributes` under their bare names.
+ */
+import type { WireMessage } from '@chasqui/driver'
+
+type Attributes = WireMessage['attributes']
+
+/** What a message carries on from the one whose handler sends it. */
+export interface Carried {
+  readonly correlationId?: string
+  readonly attributes: Attributes
+}
+
+/** The attributes of each message that an application sends of its own accord. */
+export function ownAttributes(source: string): Attributes {
+  return Object.freeze({ specversion: '1.0', source })
+}
+
+/**
+ * What goes on from a received message: its correlation (or its own id, when it began the chain), itself as the cause, and
+ * its tenant.
+ */
+export function carryOn(source: string, received: WireMessage): Carried {
+  const attributes: Record<string, string> = { specversion: '1.0', source }
+  if (received.id !== undefined) attributes.causationid = received.id
+  const tenant = received.attributes.tenantid
+  if (tenant !== undefined) attributes.tenantid = tenant
+  return { correlationId: received.correlationId ?? received.id, attributes }
+}

@@ -1,0 +1,386 @@
+/**
+ * Every option that the core takes, once: unit, default, bounds, meaning. Options are checked against these tables,
+ * defaults are read from them, and the reference in the docs is made from them. An option that is not here does not exist.
+ */
+import { ChasquiError } from '@chasqui/driver'
+
+export interface OptionInfo {
+  readonly type:
+    | 'integer'
+    | 'string'
+    | 'boolean'
+    | 'function'
+    | 'object'
+    | 'list'
+    | 'signal'
+    | 'date'
+    | 'logger'
+    | 'moment'
+  readonly unit?: string
+  /** What holds when the option is absent. A string for people where it is worked out at run time (`defaultText`). */
+  readonly default?: number | string | boolean
+  readonly defaultText?: string
+  /** Bounds of an integer, both included. */
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly choices?: readonly string[]
+  readonly meaning: string
+}
+export type OptionTable = Readonly<Record<string, OptionInfo>>
+
+/** The longest time that a Node timer can wait. */
+const maxTimerMs = 2_147_483_647
+
+export const contractOptions = {
+  destination: { type: 'string', defaultText: "the type's name", meaning: 'The queue or topic of this type.' },
+  lanes: {
+    type: 'integer',
+    unit: 'lanes',
+    defaultText: "the engine's",
+    minimum: 1,
+    maximum: 1024,
+    meaning: 'Units of order of the destination, fixed when it is created.',
+  },
+  key: { type: 'function', defaultText: 'no key', meaning: "Makes a message's key from its body." },
+  format: { type: 'string', default: 'json', meaning: 'A content type, or the short name of a format.' },
+  version: { type: 'integer', minimum: 1, maximum: 1_000_000, defaultText: 'none', meaning: "The contract's version." },
+} as const satisfies OptionTable
+
+export const sendOptions = {
+  key: { type: 'string', defaultText: "the contract's key function", meaning: 'Messages of one key keep their order.' },
+  headers: {
+    type: 'object',
+    defaultText: 'none',
+    meaning: 'Strings, finite numbers and booleans by name; names that Chasqui or an engine reserves are refused.',
+  },
+  delayMs: {
+    type: 'integer',
+    unit: 'ms',
+    default: 0,
+    minimum: 0,
+    maximum: 3_155_760_000_000,
+    meaning: 'Not to be delivered before this much time has passed.',
+  },
+  at: { type: 'date', defaultText: 'now', meaning: 'Not to be delivered before this moment; the past means now.' },
+  ttlMs: {
+    type: 'integer',
+    unit: 'ms',
+    defaultText: 'for ever',
+    minimum: 1,
+    maximum: 3_155_760_000_000,
+    meaning: 'After this much time the message is not delivered any more.',
+  },
+  signal: { type: 'signal', defaultText: 'none', meaning: 'Gives up waiting; the message may have left already.' },
+  durable: {
+    type: 'boolean',
+    default: true,
+    meaning: 'The message, and the destination if this call creates it, survive a restart of the engine.',
+  },
+  declare: { type: 'string', choices: ['never'], defaultText: 'create what is absent', meaning: 'Create nothing.' },
+} as const satisfies OptionTable
+
+export const requestOptions = {
+  ...sendOptions,
+  timeoutMs: {
+    type: 'integer',
+    unit: 'ms',
+    default: 30_000,
+    minimum: 1,
+    maximum: maxTimerMs,
+    meaning: 'How long to wait for the reply.',
+  },
+} as const satisfies OptionTable
+
+export const retryOptions = {
+  attempts: {
+    type: 'integer',
+    unit: 'attempts',
+    default: 5,
+    minimum: 1,
+    maximum: 1000,
+    meaning: 'How often a handler is tried, the first time included, before the message is dead-lettered.',
+  },
+} as const satisfies OptionTable
+
+export const consumeOptions = {
+  concurrency: {
+    type: 'integer',
+    unit: 'handlers',
+    default: 10,
+    minimum: 1,
+    maximum: 100_000,
+    meaning: 'How many handlers of this consumer run at once. `ordered` makes it 1.',
+  },
+  window: {
+    type: 'integer',
+    unit: 'messages',
+    default: 100,
+    minimum: 1,
+    maximum: 65_535,
+    meaning: 'How many deliveries may be unsettled; at least the concurrency.',
+  },
+  ordered: { type: 'boolean', default: false, meaning: 'One message at a time, in order, across processes.' },
+  orderBy: {
+    type: 'string',
+    choices: ['key'],
+    defaultText: 'no order',
+    meaning: 'Messages of one key keep their order.',
+  },
+  timeoutMs: {
+    type: 'integer',
+    unit: 'ms',
+    defaultText: 'no limit',
+    minimum: 1,
+    maximum: maxTimerMs,
+    meaning: 'How long one attempt of a handler may take.',
+  },
+  durable: { type: 'boolean', default: true, meaning: 'Whether the destination is durable if this call creates it.' },
+  declare: { type: 'string', choices: ['never'], defaultText: 'create what is absent', meaning: 'Create nothing.' },
+  lanes: contractOptions.lanes,
+  from: { type: 'moment', defaultText: 'what is not yet acknowledged', meaning: 'Where to start reading a log.' },
+  signal: { type: 'signal', defaultText: 'none', meaning: 'Stops the consumer at once; running messages go back.' },
+  faults: {
+    type: 'boolean',
+    default: false,
+    meaning: 'Publishes the original to the topic NAME.fault when a message is dead-lettered.',
+  },
+  onError: { type: 'function', defaultText: 'none', meaning: 'Sees each failed attempt.' },
+  retry: { type: 'object', defaultText: '5 attempts', meaning: 'How often to try (see the retry options).' },
+} as const satisfies OptionTable
+
+export const receiveOptions = {
+  window: consumeOptions.window,
+  signal: { type: 'signal', defaultText: 'none', meaning: 'Ends the loop; what is open goes back.' },
+  durable: consumeOptions.durable,
+  declare: consumeOptions.declare,
+  lanes: contractOptions.lanes,
+} as const satisfies OptionTable
+
+export const closeOptions = {
+  deadlineMs: {
+    type: 'integer',
+    unit: 'ms',
+    default: 30_000,
+    minimum: 0,
+    maximum: maxTimerMs,
+    meaning: 'How long running handlers may take to finish; then their signal fires and their messages go back.',
+  },
+} as const satisfies OptionTable
+
+export const connectOptions = {
+  name: {
+    type: 'string',
+    defaultText: "the name in the nearest package.json, else 'chasqui'",
+    meaning: "The application's name: the CloudEvents source of its messages, and what the engine's tools show.",
+  },
+  username: { type: 'string', defaultText: "the URL's, else CHASQUI_USERNAME", meaning: 'Wins over the URL.' },
+  password: { type: 'string', defaultText: "the URL's, else CHASQUI_PASSWORD", meaning: 'Wins over the URL.' },
+  tls: {
+    type: 'object',
+    defaultText: "the system's authorities",
+    meaning: 'ca, cert, key, servername, rejectUnauthorized.',
+  },
+  connectTimeoutMs: {
+    type: 'integer',
+    unit: 'ms',
+    default: 10_000,
+    minimum: 1,
+    maximum: maxTimerMs,
+    meaning: 'How long connecting may take.',
+  },
+  sendTimeoutMs: {
+    type: 'integer',
+    unit: 'ms',
+    default: 30_000,
+    minimum: 1,
+    maximum: maxTimerMs,
+    meaning: 'How long a send waits for its confirm, an absent engine included.',
+  },
+  maxBodyBytes: {
+    type: 'integer',
+    unit: 'bytes',
+    default: 1_000_000,
+    minimum: 1,
+    maximum: 2_147_483_647,
+    meaning: 'The longest encoded body; a longer one is refused before it reaches the wire.',
+  },
+  maxHeaderBytes: {
+    type: 'integer',
+    unit: 'bytes',
+    default: 65_536,
+    minimum: 1024,
+    maximum: 1_048_576,
+    meaning: 'Names and values of all headers of a message together.',
+  },
+  maxBufferedMessages: {
+    type: 'integer',
+    unit: 'messages',
+    default: 100_000,
+    minimum: 1,
+    maximum: 10_000_000,
+    meaning: 'How many sends may wait for their confirm; one more is refused with `buffer-full`.',
+  },
+  maxBufferedBytes: {
+    type: 'integer',
+    unit: 'bytes',
+    default: 268_435_456,
+    minimum: 1,
+    maximum: Number.MAX_SAFE_INTEGER,
+    meaning: 'How many bytes of bodies may wait for their confirm; beyond it sends are refused with `buffer-full`.',
+  },
+  logger: { type: 'logger', defaultText: 'pino on stderr', meaning: "An object of pino's shape; false for silence." },
+  logLevel: {
+    type: 'string',
+    choices: ['debug', 'info', 'warn', 'error'],
+    default: 'warn',
+    defaultText: 'CHASQUI_LOG_LEVEL, else warn',
+    meaning: 'From which level on the default logger prints.',
+  },
+  formats: {
+    type: 'list',
+    defaultText: 'json, text, bytes',
+    meaning: 'More formats; one of the same name or content type replaces.',
+  },
+  outgoing: {
+    type: 'list',
+    defaultText: 'validateOutgoing, encodeBody',
+    meaning: 'The outgoing middleware, in order.',
+  },
+  incoming: {
+    type: 'list',
+    defaultText: 'decodeBody, validateIncoming',
+    meaning: 'The incoming middleware, in order.',
+  },
+  consume: {
+    type: 'object',
+    defaultText: 'none',
+    meaning: 'Defaults for this bus: concurrency, window, timeoutMs, retry.',
+  },
+  engine: { type: 'object', defaultText: 'none', meaning: 'Options of the engine alone, checked by its driver.' },
+} as const satisfies OptionTable
+
+/** The consume options whose defaults `connect` can change. */
+export const consumeDefaults = {
+  concurrency: consumeOptions.concurrency,
+  window: consumeOptions.window,
+  timeoutMs: consumeOptions.timeoutMs,
+  retry: consumeOptions.retry,
+} as const satisfies OptionTable
+
+/** All tables by the name of what takes them, for the generated reference. */
+export const optionTables = {
+  connect: connectOptions,
+  contract: contractOptions,
+  send: sendOptions,
+  request: requestOptions,
+  consume: consumeOptions,
+  retry: retryOptions,
+  receive: receiveOptions,
+  close: closeOptions,
+} as const satisfies Record<string, OptionTable>
+
+/** Checks names, types and bounds of what was given; `where` begins the sentence. Throws `option-invalid`. */
+export function checkOptions(table: OptionTable, given: object, where: string): void {
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
+    throw new ChasquiError('option-invalid', `${where} takes an object of options, not ${describe(given)}.`)
+  }
+  for (const name in given) {
+    const value = (given as Record<string, unknown>)[name]
+    const info = Object.hasOwn(table, name) ? table[name] : undefined
+    if (info === undefined) throw unknownOption(table, name, where)
+    if (value !== undefined) checkValue(name, value, info, where)
+  }
+}
+
+/** The known word that looks most like the one given, if any is near. */
+export function nearest(word: string, known: readonly string[]): string | undefined {
+  let best: string | undefined
+  let bestDistance = Math.max(2, Math.floor(word.length / 2))
+  for (const candidate of known) {
+    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase())
+    if (distance < bestDistance || (distance === bestDistance && best === undefined)) {
+      best = candidate
+      bestDistance = distance
+    }
+  }
+  return best
+}
+
+function unknownOption(table: OptionTable, name: string, where: string): ChasquiError {
+  const known = Object.keys(table)
+  const near = nearest(name, known)
+  const hint = near === undefined ? `Known are ${known.join(', ')}.` : `Did you mean \`${near}\`?`
+  return new ChasquiError('option-invalid', `${where} has no option \`${name.slice(0, 60)}\`. ${hint}`, {
+    details: { option: name, ...(near === undefined ? {} : { nearest: near }) },
+  })
+}
+
+function checkValue(name: string, value: unknown, info: OptionInfo, where: string): void {
+  const expected = mismatch(value, info)
+  if (expected === undefined) return
+  throw new ChasquiError('option-invalid', `${where}: \`${name}\` must be ${expected}, not ${describe(value)}.`, {
+    details: { option: name },
+  })
+}
+
+/** What should have been there instead of the value; `undefined` when it is right. */
+function mismatch(value: unknown, info: OptionInfo): string | undefined {
+  switch (info.type) {
+    case 'integer': {
+      const { minimum = 0, maximum = Number.MAX_SAFE_INTEGER } = info
+      if (Number.isSafeInteger(value) && (value as number) >= minimum && (value as number) <= maximum) return undefined
+      return `a whole number${info.unit === undefined ? '' : ` of ${info.unit}`} from ${minimum} to ${maximum}`
+    }
+    case 'string':
+      if (info.choices !== undefined) {
+        return info.choices.includes(value as string)
+          ? undefined
+          : `one of ${info.choices.map(c => `'${c}'`).join(', ')}`
+      }
+      return typeof value === 'string' ? undefined : 'a string'
+    case 'boolean':
+      return typeof value === 'boolean' ? undefined : 'true or false'
+    case 'function':
+      return typeof value === 'function' ? undefined : 'a function'
+    case 'list':
+      return Array.isArray(value) ? undefined : 'a list'
+    case 'signal':
+      return value instanceof AbortSignal ? undefined : 'an AbortSignal'
+    case 'date':
+      return value instanceof Date && !Number.isNaN(value.getTime()) ? undefined : 'a valid Date'
+    case 'moment':
+      if (value === 'earliest' || (value instanceof Date && !Number.isNaN(value.getTime()))) return undefined
+      return "'earliest' or a valid Date"
+    case 'logger':
+      return value === false || isLogger(value) ? undefined : 'a logger (debug, info, warn, error) or false'
+    case 'object':
+      return typeof value === 'object' && value !== null && !Array.isArray(value) ? undefined : 'an object'
+  }
+}
+
+function isLogger(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  const methods = value as Record<string, unknown>
+  return ['debug', 'info', 'warn', 'error'].every(level => typeof methods[level] === 'function')
+}
+
+/** Names a wrong value without printing more of it than a number: options may hold secrets. */
+function describe(value: unknown): string {
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
+  if (value === null || value === undefined) return String(value)
+  return Array.isArray(value) ? 'a list' : `a value of type ${typeof value}`
+}
+
+/** Levenshtein's distance by one row of the table. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, substitution))
+    }
+    row = next
+  }
+  return row[b.length]!
+}

@@ -1,0 +1,72 @@
+/** What a dead letter looks like: the original's bytes and headers, and beside them bounded headers that say why it is there. */
+import type { Headers, HeaderValue, Source, WireMessage } from '@chasqui/driver'
+import { headerPrefix } from '@chasqui/driver'
+
+/** Why and after what a message is given up. */
+export interface Failure {
+  /** A code of the error table. */
+  readonly code: string
+  readonly reason: string
+  readonly error: unknown
+  readonly attempts: number
+  /** Milliseconds since the epoch. */
+  readonly firstFailedAt: number
+  readonly lastFailedAt: number
+}
+
+/** Bounds of the error headers, in characters: together they stay far below what any engine allows for headers. */
+const maxSentence = 1000
+const maxStack = 4000
+const maxWord = 200
+
+/** What RabbitMQ notes on dead letters of its own. Kept, it takes a second pass through the same queues for a loop and drops the message. */
+const engineHistory = /^(?:x-death|x-first-death-.*|x-last-death-.*)$/
+
+/** The name by which logs, headers and queues call a source. */
+export function sourceName(source: Source): string {
+  return source.kind === 'subscription' ? `${source.topic}.${source.name}` : source.name
+}
+
+export function deadLetterName(source: Source): string {
+  return `${sourceName(source)}.dead-letter`
+}
+
+/** True where messages already are dead letters or faults: those are never moved on a second time. */
+export function isLastStop(name: string): boolean {
+  return /\.(?:dead-letter|fault)$/.test(name)
+}
+
+/** The copy that goes to the dead-letter queue: same id, body and metadata; it neither expires nor waits any more. */
+export function deadLetterCopy(original: WireMessage, source: Source, consumer: string, failure: Failure): WireMessage {
+  const { error } = failure
+  const { chasqui } = headerPrefix
+  const headers: Record<string, HeaderValue> = withoutHistory(original.headers)
+  headers[`${chasqui}error_code`] = failure.code
+  headers[`${chasqui}error_type`] = cut(error instanceof Error ? error.name : typeof error, maxWord)
+  headers[`${chasqui}error_message`] = cut(error instanceof Error ? error.message : String(error), maxSentence)
+  if (error instanceof Error && error.stack !== undefined) headers[`${chasqui}error_stack`] = cut(error.stack, maxStack)
+  headers[`${chasqui}attempts`] = failure.attempts
+  headers[`${chasqui}first_failed_at`] = new Date(failure.firstFailedAt).toISOString()
+  headers[`${chasqui}last_failed_at`] = new Date(failure.lastFailedAt).toISOString()
+  headers[`${chasqui}original_destination`] = sourceName(source)
+  headers[`${chasqui}consumer`] = cut(consumer, maxWord)
+  headers[`${chasqui}reason`] = cut(failure.reason, maxSentence)
+  return { ...original, headers, expiresAt: undefined, notBefore: undefined, durable: true }
+}
+
+/** The intact original for the fault topic. */
+export function faultCopy(original: WireMessage): WireMessage {
+  return { ...original, headers: withoutHistory(original.headers), expiresAt: undefined, notBefore: undefined }
+}
+
+function withoutHistory(headers: Headers): Record<string, HeaderValue> {
+  const kept: Record<string, HeaderValue> = {}
+  for (const name of Object.keys(headers)) if (!engineHistory.test(name)) kept[name] = headers[name]!
+  return kept
+}
+
+/** Cuts between characters, and never leaves half a surrogate pair. */
+function cut(text: string, maxCharacters: number): string {
+  const short = text.length <= maxCharacters ? text : `${text.slice(0, maxCharacters - 1)}…`
+  return short.toWellFormed()
+}

@@ -1,0 +1,333 @@
+/**
+ * From what a caller gives to a draft on its way: finds the destination, checks the options, and runs the outgoing chain. Holds
+ * for each contract and plain name what does not change from message to message.
+ */
+import { randomUUID } from 'node:crypto'
+import type { Capabilities, Headers, Target } from '@chasqui/driver'
+import { ChasquiError } from '@chasqui/driver'
+import type { AnyContract, CommandContract, EventContract, RequestContract } from '../contract/contract.ts'
+import { isContract } from '../contract/contract.ts'
+import { checkName } from '../contract/names.ts'
+import type { Carried } from '../encode/attributes.ts'
+import type { PipelineFormats } from '../encode/pipeline-formats.ts'
+import type { Format } from '../format/format.ts'
+import { chain } from '../middleware/chain.ts'
+import { checkOptions, requestOptions, sendOptions } from '../options.ts'
+import type { Destinations, Wanted } from './destinations.ts'
+import type { UserHeaders } from './headers.ts'
+import { checkedHeaders } from './headers.ts'
+import type { OutgoingMessage, OutgoingMiddleware, Ready, Receipt } from './outgoing.ts'
+import { Draft } from './outgoing.ts'
+import type { Sender } from './sender.ts'
+import { abortedError } from './sender.ts'
+
+export interface SendOptions {
+  /** Messages of one key keep their order. Default: the contract's key function. */
+  readonly key?: string
+  readonly headers?: UserHeaders
+  /** Milliseconds before which the message is not delivered. Default 0. `unsupported` where the engine cannot. */
+  readonly delayMs?: number
+  /** The moment before which the message is not delivered; the past means now. */
+  readonly at?: Date
+  /** Milliseconds after which the message is not delivered any more. Default: for ever. */
+  readonly ttlMs?: number
+  /** Gives up waiting for the confirm (`aborted`); a message that has left already may still arrive. */
+  readonly signal?: AbortSignal
+  /** `false`: the message, and the destination if this call creates it, need not survive a restart. Default `true`. */
+  readonly durable?: boolean
+  /** `'never'`: an absent destination is the error `destination-missing`. Default: it is created. */
+  readonly declare?: 'never'
+}
+
+export interface RequestOptions extends SendOptions {
+  /** How long to wait for the reply, in milliseconds. Default 30,000. */
+  readonly timeoutMs?: number
+}
+
+/** What sends: a bus, or the `ctx` of a handler, which carries correlation, causation and tenant on. */
+export interface Senders {
+  /**
+   * Sends to one queue. Resolves when the engine has taken responsibility for the message.
+   * Rejects with `body-invalid`, `body-too-large`, `send-timeout`, `buffer-full` and the rest of the table.
+   *
+   *     await bus.send(ChargeCard, { orderId: '42', amount: 10 })
+   */
+  send<I>(to: CommandContract<I, unknown>, body: NoInfer<I>, options?: SendOptions): Promise<Receipt>
+  send(queue: string, body: unknown, options?: SendOptions): Promise<Receipt>
+  /** Publishes to a topic: each subscription gets its own copy. Otherwise as `send`. */
+  publish<I>(to: EventContract<I, unknown>, body: NoInfer<I>, options?: SendOptions): Promise<Receipt>
+  publish(topic: string, body: unknown, options?: SendOptions): Promise<Receipt>
+  /** Sends a request and resolves to its reply. Rejects with `request-timeout`, and `request-failed` when its handler failed. */
+  request<I, RO>(to: RequestContract<I, unknown, unknown, RO>, body: NoInfer<I>, options?: RequestOptions): Promise<RO>
+  request(queue: string, body: unknown, options?: RequestOptions): Promise<unknown>
+}
+
+export interface OutgoingReply {
+  readonly replyTo: string
+  readonly correlationId: string | undefined
+  readonly type: string | undefined
+  readonly format: Format | undefined
+  readonly body: unknown
+  readonly headers: Headers | undefined
+  readonly carried: Carried
+  readonly ttlMs: number
+}
+
+/** One destination as one contract or plain name uses it. */
+interface Outlet {
+  readonly to: Target
+  readonly type: string
+  readonly contract: AnyContract | undefined
+  readonly format: Format | undefined
+  readonly key: ((body: never) => string) | undefined
+  readonly destination: Ready
+}
+
+type Kind = 'command' | 'event' | 'request'
+
+/** How many plain names are remembered; a program that makes up names without end must not grow without end. */
+const maxRemembered = 10_000
+const durable: Wanted = { durable: true, create: true, lanes: undefined }
+const noOptions: SendOptions = Object.freeze({})
+
+export class Outlets {
+  readonly #destinations: Destinations
+  readonly #formats: PipelineFormats
+  readonly #capabilities: Capabilities
+  readonly #maxHeaderBytes: number
+  readonly #own: Carried
+  readonly #run: (message: OutgoingMessage) => Promise<Receipt>
+  readonly #contracts = new Map<AnyContract, Outlet>()
+  readonly #queues = new Map<string, Outlet>()
+  readonly #topics = new Map<string, Outlet>()
+
+  constructor(parts: {
+    destinations: Destinations
+    formats: PipelineFormats
+    capabilities: Capabilities
+    maxHeaderBytes: number
+    attributes: Carried['attributes']
+    middleware: readonly OutgoingMiddleware[]
+    sender: Sender
+  }) {
+    this.#destinations = parts.destinations
+    this.#formats = parts.formats
+    this.#capabilities = parts.capabilities
+    this.#maxHeaderBytes = parts.maxHeaderBytes
+    this.#own = { attributes: parts.attributes }
+    const { sender } = parts
+    this.#run = chain(parts.middleware, message => sender.accept(message))
+  }
+
+  /** Sends one message. Never throws: what is wrong rejects the promise. */
+  send(
+    kind: Kind,
+    to: AnyContract | string,
+    body: unknown,
+    options: SendOptions | undefined,
+    carried: Carried = this.#own,
+  ): Promise<Receipt> {
+    try {
+      return this.#run(this.#draft(kind, to, body, options ?? noOptions, carried))
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /** Sends a request; `began` is told its id before it leaves, so that no reply comes too early. */
+  request(
+    to: AnyContract | string,
+    body: unknown,
+    options: RequestOptions | undefined,
+    carried: Carried = this.#own,
+    replyTo: string,
+    began: (id: string) => void,
+  ): Promise<Receipt> {
+    try {
+      const draft = this.#draft('request', to, body, options ?? noOptions, carried)
+      // A reply names the request that it answers, so here the correlation is the request's own id.
+      draft.replyTo = replyTo
+      draft.correlationId = draft.id
+      began(draft.id)
+      return this.#run(draft)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /** Sends a reply. Its queue is nobody's to declare: the requester made it. */
+  reply(reply: OutgoingReply): Promise<Receipt> {
+    try {
+      const { carried, format, body, headers } = reply
+      const to: Target = { kind: 'reply', name: reply.replyTo }
+      const draft = new Draft(
+        to,
+        undefined,
+        format,
+        this.#formats,
+        randomUUID(),
+        reply.type,
+        body,
+        carried.attributes,
+        Date.now(),
+      )
+      draft.correlationId = reply.correlationId
+      draft.durable = false
+      if (this.#capabilities.operations.expiry !== 'unsupported') draft.expiresAt = draft.time + reply.ttlMs
+      if (headers !== undefined) draft.headers = headers
+      return this.#run(draft)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  #draft(kind: Kind, to: AnyContract | string, body: unknown, options: SendOptions, carried: Carried): Draft {
+    const outlet = this.#outlet(kind, to)
+    const id = randomUUID()
+    const draft = new Draft(
+      outlet.to,
+      outlet.contract,
+      outlet.format,
+      this.#formats,
+      id,
+      outlet.type,
+      body,
+      carried.attributes,
+      Date.now(),
+    )
+    draft.destination = outlet.destination
+    draft.correlationId = carried.correlationId
+    if (options !== noOptions) this.#apply(draft, outlet, kind, options)
+    if (draft.key === undefined && outlet.key !== undefined) draft.key = keyOf(outlet, body)
+    return draft
+  }
+
+  #apply(draft: Draft, outlet: Outlet, kind: Kind, options: SendOptions): void {
+    checkOptions(kind === 'request' ? requestOptions : sendOptions, options, methods[kind])
+    const { key, headers, delayMs, at, ttlMs, signal, declare } = options
+    if (key !== undefined) draft.key = checkedKey(key)
+    if (headers !== undefined) draft.headers = checkedHeaders(headers, this.#maxHeaderBytes)
+    if (delayMs !== undefined && at !== undefined) {
+      throw new ChasquiError('option-invalid', `${methods[kind]} takes \`delayMs\` or \`at\`, not both.`)
+    }
+    const due = delayMs === undefined ? at?.getTime() : draft.time + delayMs
+    if (due !== undefined && due > draft.time) {
+      this.#demand('delay', 'delay messages (`delayMs`, `at`)')
+      draft.notBefore = due
+    }
+    if (ttlMs !== undefined) {
+      this.#demand('expiry', 'let messages expire (`ttlMs`)')
+      draft.expiresAt = draft.time + ttlMs
+    }
+    if (signal !== undefined) {
+      if (signal.aborted) throw abortedError(signal, outlet.to.name)
+      draft.signal = signal
+    }
+    if (options.durable === false) draft.durable = false
+    if (options.durable === false || declare === 'never') {
+      const wanted: Wanted = {
+        durable: options.durable !== false,
+        create: declare !== 'never',
+        lanes: outlet.contract?.lanes,
+      }
+      draft.destination = this.#destination(outlet.to, wanted)
+    }
+  }
+
+  #demand(operation: 'delay' | 'expiry', what: string): void {
+    const { engine, operations } = this.#capabilities
+    if (operations[operation] !== 'unsupported') return
+    throw new ChasquiError(
+      'unsupported',
+      `The engine ${engine} cannot ${what}. Leave the option out or choose another engine.`,
+      {
+        details: { engine, operation },
+      },
+    )
+  }
+
+  #outlet(kind: Kind, to: AnyContract | string): Outlet {
+    if (typeof to === 'string') {
+      const known = kind === 'event' ? this.#topics : this.#queues
+      return known.get(to) ?? this.#remember(known, to, this.#plain(kind, to))
+    }
+    const outlet = this.#contracts.get(to) ?? this.#remember(this.#contracts, to, this.#declared(to))
+    if (outlet.contract?.kind !== kind) throw wrongKind(kind, to)
+    return outlet
+  }
+
+  #remember<K>(known: Map<K, Outlet>, key: K, outlet: Outlet): Outlet {
+    if (known.size >= maxRemembered) known.clear()
+    known.set(key, outlet)
+    return outlet
+  }
+
+  #plain(kind: Kind, name: string): Outlet {
+    checkName(kind === 'event' ? 'topic' : 'queue', name)
+    const to: Target = { kind: kind === 'event' ? 'topic' : 'queue', name }
+    const destination = this.#destination(to, durable)
+    return { to, type: name, contract: undefined, format: undefined, key: undefined, destination }
+  }
+
+  #declared(contract: AnyContract): Outlet {
+    if (!isContract(contract)) {
+      throw new ChasquiError(
+        'option-invalid',
+        'The destination is neither a name nor what event(), command() or request() returned.',
+      )
+    }
+    const to: Target = { kind: contract.kind === 'event' ? 'topic' : 'queue', name: contract.destination }
+    return {
+      to,
+      type: contract.type,
+      contract,
+      format: this.#formats.registry.named(contract.format ?? 'json'),
+      key: contract.key,
+      destination: this.#destination(to, { durable: true, create: true, lanes: contract.lanes }),
+    }
+  }
+
+  #destination(to: Target, wanted: Wanted): Ready {
+    return to.kind === 'topic' ? this.#destinations.topic(to.name, wanted) : this.#destinations.queue(to.name, wanted)
+  }
+}
+
+const methods = { command: 'send()', event: 'publish()', request: 'request()' } as const
+
+function wrongKind(kind: Kind, contract: AnyContract): ChasquiError {
+  const right = { command: 'sent', event: 'published', request: 'requested' }[contract.kind]
+  return new ChasquiError(
+    'option-invalid',
+    `"${contract.type}" is ${contract.kind === 'event' ? 'an event' : `a ${contract.kind}`}: it is ${right}, not given to ${methods[kind]}.`,
+    { details: { type: contract.type, kind: contract.kind } },
+  )
+}
+
+function keyOf(outlet: Outlet, body: unknown): string {
+  let key: unknown
+  try {
+    key = outlet.key?.(body as never)
+  } catch (cause) {
+    throw new ChasquiError(
+      'key-invalid',
+      `The key function of "${outlet.type}" threw. Let it return a string for every body.`,
+      {
+        cause,
+        details: { type: outlet.type },
+      },
+    )
+  }
+  return checkedKey(key, outlet.type)
+}
+
+/** Engines carry a key in a short string of at most 255 bytes. */
+const maxKeyBytes = 255
+
+function checkedKey(key: unknown, type?: string): string {
+  if (typeof key === 'string' && key.isWellFormed() && (key.length < 64 || Buffer.byteLength(key) <= maxKeyBytes))
+    return key
+  const whose = type === undefined ? 'The key' : `The key function of "${type}"`
+  throw new ChasquiError('key-invalid', `${whose} must give a string of at most ${maxKeyBytes} bytes.`, {
+    details: { maxKeyBytes, ...(type === undefined ? {} : { type }) },
+  })
+}
