@@ -50,9 +50,9 @@ async function main(args: readonly string[]): Promise<number> {
       return code || 1
     }
     const report = JSON.parse(readFileSync(reportPath, 'utf8')) as VitestReport
-    // A file that fails before its tests (an import, a hook) counts as one failure.
+    // A file that fails beside its tests (an import, a hook) counts as one failure.
     const failedFiles = report.testResults.filter(
-      file => file.status === 'failed' && file.assertionResults.length === 0,
+      file => file.status === 'failed' && !file.assertionResults.some(({ status }) => status === 'failed'),
     )
     const failed = report.numFailedTests + failedFiles.length
     const notRun = report.numPendingTests + report.numTodoTests

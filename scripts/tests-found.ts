@@ -1,7 +1,7 @@
 /**
  * Every test runs: no file that looks like a test lies outside vitest's globs, none is empty, none is skipped, focused or
- * left for later. A test may depend on an engine's presence only by `describe.runIf(process.env.CHASQUI_...)`, which
- * `CHASQUI_ENGINES=all npm test` turns into a failure when it is absent.
+ * left for later. A test may depend on an engine's presence only by `describe.runIf(process.env.CHASQUI_...)`, or a constant that
+ * a fixture exports for that, which `CHASQUI_ENGINES=all npm test` turns into a failure when it is absent.
  */
 import { globSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -10,7 +10,9 @@ import { join, resolve } from 'node:path'
 export const testGlobs = ['packages/*/test/**/*.test.ts', 'examples/**/*.test.ts', 'scripts/**/*.test.ts']
 
 const switchedOff = /\b(?:it|test|describe|suite)(?:\.\w+)*\.(skip|only|todo|fails|skipIf)\b/
-const conditional = /\.runIf\((?!\s*process\.env\.CHASQUI_|\s*engines?\.)/
+const conditional = /\.runIf\((?!\s*process\.env\.CHASQUI_)\s*(\w*)/
+/** A name for an engine's presence, as fixtures give it. */
+const presence = /^export const (\w+) = process\.env\.CHASQUI_/gm
 const context = /\b(?:ctx|context|task)\.skip\(/
 const registers = /\b(?:test|it|registerConformance)(?:\.\w+(?:\([^)]*\))?)*\(/
 
@@ -27,6 +29,10 @@ export function unfoundTests(root: string): string[] {
       path =>
         `${path} is run by nobody: a test is called NAME.test.ts and lies in packages/X/test, examples or scripts`,
     )
+  const fixtures = globSync(['packages/*/test/**/*.ts', 'examples/**/*.ts'], { cwd: root, exclude })
+  const presences = new Set(
+    fixtures.flatMap(path => [...readFileSync(join(root, path), 'utf8').matchAll(presence)].map(match => match[1]!)),
+  )
   for (const path of found) {
     const source = readFileSync(join(root, path), 'utf8')
     if (!registers.test(source)) problems.push(`${path} holds no test`)
@@ -35,7 +41,8 @@ export function unfoundTests(root: string): string[] {
       const off = switchedOff.exec(line)
       if (off !== null) problems.push(`${path}:${index + 1} uses .${off[1]}: a test runs or goes`)
       if (context.test(line)) problems.push(`${path}:${index + 1} skips itself: a test runs or goes`)
-      if (conditional.test(line)) {
+      const condition = conditional.exec(line)
+      if (condition !== null && !presences.has(condition[1]!)) {
         problems.push(`${path}:${index + 1} runs on a condition that is no engine's presence (process.env.CHASQUI_...)`)
       }
     }

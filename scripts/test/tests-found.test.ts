@@ -32,6 +32,11 @@ test('a test that depends on an engine by name passes', () => {
   expect(found('packages/amqp/test/a.test.ts', source)).toEqual([])
 })
 
+test('a test that depends on an engine by a constant of its fixture passes', () => {
+  const source = `export const url = process.env.CHASQUI_X_URL ?? ''\ndescribe.runIf(url)('x', () => { ${runs} })\n`
+  expect(found('packages/amqp/test/a.test.ts', source)).toEqual([])
+})
+
 test.for([
   ['outside the globs', 'packages/core/src/sender.test.ts', runs],
   ['with another ending', 'packages/core/test/sender.spec.ts', runs],
