@@ -1,0 +1,25 @@
+/** What a connection and its channels tell each other, out of their users' sight. */
+
+import type { FrameWriter } from '../frame-writer.ts'
+import type { ContentMethod, Method } from '../generated/methods.ts'
+
+/** What a channel needs of its connection. */
+export interface ChannelHost {
+  readonly writer: FrameWriter
+  /** Have `port.flush` called when the present turn of the event loop is over. */
+  flushLater(port: ChannelPort): void
+  /** The number may be used again. */
+  release(channelNumber: number): void
+  /** The server broke the protocol: the connection ends. */
+  fail(error: Error): void
+}
+
+/** What a connection tells a channel. */
+export interface ChannelPort {
+  onMethod(method: Method): void
+  onContent(method: ContentMethod, header: Buffer, start: number, end: number, body: Buffer): void
+  /** Writes what was gathered. */
+  flush(): void
+  /** The connection ended; undefined: it was closed cleanly from here. */
+  onConnectionClosed(error: Error | undefined): void
+}
