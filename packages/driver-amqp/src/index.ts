@@ -1,1 +1,5 @@
-export { deliveriesOf, fromDelivery, toProperties } from './mapping.ts'
+export type { AmqpDriverOptions } from './driver.ts'
+export { openAmqpDriver } from './driver.ts'
+export { fromDelivery, toProperties } from './mapping.ts'
+export { queueOf, subscriptionQueue } from './queue-names.ts'
+export type { QueueArguments } from './topology.ts'

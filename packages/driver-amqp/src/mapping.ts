@@ -97,7 +97,7 @@ export function toProperties(message: WireMessage, now?: number): BasicPropertie
     headers ??= copyOf(message.headers)
     headers[notBeforeHeader] = Math.ceil(notBefore)
   }
-  properties.headers = headers ?? (message.headers as FieldTable)
+  properties.headers = headers ?? (isEmpty(message.headers) ? undefined : (message.headers as FieldTable))
   return properties
 }
 
@@ -247,6 +247,11 @@ function put<Value>(record: Record<string, Value>, name: string, value: Value): 
   } else {
     record[name] = value
   }
+}
+
+function isEmpty(headers: Headers): boolean {
+  for (const _ in headers) return false
+  return true
 }
 
 function copyOf(headers: Headers): Record<string, FieldValue> {

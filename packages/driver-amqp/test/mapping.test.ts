@@ -1,7 +1,7 @@
 import type { BasicProperties, FieldTable } from '@chasqui/amqp'
 import type { WireMessage } from '@chasqui/driver'
 import { describe, expect, test } from 'vitest'
-import { deliveriesOf, fromDelivery, toProperties } from '../src/index.ts'
+import { deliveriesOf, fromDelivery, toProperties } from '../src/mapping.ts'
 
 const body = Buffer.from('{"orderId":"42"}')
 const time = Date.UTC(2026, 10, 24, 12, 30, 15, 250)
@@ -55,7 +55,7 @@ describe('toProperties', () => {
   })
 
   test('[metadata] a message with nothing but a body has no properties but its delivery mode', () => {
-    expect(set(toProperties(message()))).toEqual({ deliveryMode: 2, headers: {} })
+    expect(set(toProperties(message()))).toEqual({ deliveryMode: 2 })
     expect(toProperties(message({ durable: false })).deliveryMode).toBe(1)
   })
 

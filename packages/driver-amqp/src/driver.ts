@@ -1,0 +1,293 @@
+/**
+ * A driver over AMQP 0-9-1: two links and what runs on them.
+ *
+ *     publisher link   sender (one channel in confirm mode), looks and declarations
+ *     consumer link    receivers (a channel each); opened with the first receiver
+ *
+ * They are two because a broker in a memory or disk alarm stops reading from connections that publish, and
+ * acknowledgements must go through then. After a loss the order is: connection, channel, topology, and on the other
+ * link the consumers; the driver is `up` again only when all of them consume.
+ */
+import { AmqpError } from '@chasqui/amqp'
+import type { Connection, ConnectionOptions } from '@chasqui/amqp/client'
+import {
+  type Capabilities,
+  type Change,
+  ChasquiError,
+  type DeclareOptions,
+  type Driver,
+  type DriverState,
+  type Inspector,
+  type Outgoing,
+  type Receiver,
+  type ReceiverOptions,
+  type SendResult,
+  type Sink,
+  type Source,
+  type StateChange,
+  type Target,
+  type Topology,
+} from '@chasqui/driver'
+import { queueDepth } from './existing.ts'
+import { refusal, textOf } from './failures.ts'
+import { Link } from './link.ts'
+import { queueOf } from './queue-names.ts'
+import { AmqpReceiver } from './receiver.ts'
+import { Scratch } from './scratch.ts'
+import { Sender } from './sender.ts'
+import { type QueueArguments, TopologyKeeper } from './topology.ts'
+
+export interface AmqpDriverOptions {
+  /** Where the broker is; several are tried in turn. At least one. */
+  readonly endpoints: readonly ConnectionOptions[]
+  /** How long opening may take, in milliseconds, and each attempt to reconnect. */
+  readonly connectTimeoutMs: number
+  /** What the broker can do, by what it tells of itself (AMQP 0-9-1 section 1.4.2.2, server-properties). */
+  capabilities(serverProperties: Connection['serverProperties']): Capabilities
+  /** The arguments of the queues that are created. */
+  readonly queueArguments: QueueArguments
+  /** How many messages may be published and not confirmed. Default 4,096. */
+  readonly maxUnconfirmed?: number
+  /** Puts the failure of a first connection into the engine's own words. */
+  readonly explain?: (failure: ChasquiError) => ChasquiError
+}
+
+const defaultMaxUnconfirmed = 4096
+/** How many messages may wait to be published, the broker being away or slow. */
+const maxWaiting = 100_000
+/** How long a declaration, a look or a new receiver waits for a lost connection, in milliseconds. */
+const reconnectPatienceMs = 30_000
+
+/** Connects and resolves with the driver; see `OpenDriver` for how it fails. */
+export async function openAmqpDriver(options: AmqpDriverOptions): Promise<Driver> {
+  const driver = new AmqpDriver(options)
+  await driver.open()
+  return driver
+}
+
+class AmqpDriver implements Driver {
+  readonly #options: AmqpDriverOptions
+  readonly #topology: TopologyKeeper
+  readonly #sender: Sender
+  readonly #publisher: Link
+  readonly #consumer: Link
+  readonly #receivers = new Set<AmqpReceiver>()
+  readonly #listeners = new Set<(change: StateChange) => void>()
+  #capabilities: Capabilities | undefined
+  #state: DriverState = 'down'
+  #isOpen = false
+  #closing: Promise<void> | undefined
+
+  readonly inspector: Inspector = {
+    depth: async source => {
+      const depth = await this.#withScratch(scratch => queueDepth(scratch, queueOf(source)))
+      return depth && { ready: depth.messageCount, consumers: depth.consumerCount }
+    },
+  }
+
+  constructor(options: AmqpDriverOptions) {
+    this.#options = options
+    this.#topology = new TopologyKeeper(options.queueArguments)
+    this.#sender = new Sender({
+      maxUnconfirmed: options.maxUnconfirmed ?? defaultMaxUnconfirmed,
+      maxWaiting,
+      isDurable: to => this.#topology.isDurable(to.kind === 'topic' ? 'topic' : 'queue', queueOf(to)),
+      recreate: to => this.#recreate(to),
+      obstacle: () => this.#obstacle(),
+    })
+    const shared = {
+      endpoints: options.endpoints,
+      connectTimeoutMs: options.connectTimeoutMs,
+      changed: () => this.#update(),
+      explain: options.explain,
+    }
+    this.#publisher = new Link({ ...shared, restore: connection => this.#restorePublisher(connection) })
+    this.#consumer = new Link({ ...shared, restore: connection => this.#restoreConsumers(connection) })
+  }
+
+  get capabilities(): Capabilities {
+    return this.#capabilities!
+  }
+
+  get state(): DriverState {
+    return this.#state
+  }
+
+  async open(): Promise<void> {
+    await this.#publisher.open()
+    this.#isOpen = true
+    this.#update()
+  }
+
+  async plan(topology: Topology): Promise<readonly Change[]> {
+    return await this.#guarded(async () => await this.#topology.plan(await this.#control(), topology))
+  }
+
+  async declare(topology: Topology, options: DeclareOptions): Promise<void> {
+    await this.#guarded(async () => await this.#topology.declare(await this.#control(), topology, options))
+  }
+
+  send(batch: readonly Outgoing[], deadline: number): Promise<readonly SendResult[]> {
+    return this.#sender.send(batch, deadline)
+  }
+
+  async receive(source: Source, sink: Sink, options: ReceiverOptions): Promise<Receiver> {
+    if (options.order !== 'none') {
+      throw new ChasquiError(
+        'unsupported',
+        `This engine cannot yet hand out ${queueOf(source)} in the order '${options.order}'. Receive without order.`,
+        { details: { order: options.order } },
+      )
+    }
+    const receiver = new AmqpReceiver(
+      {
+        connection: () => this.#consumer.connection,
+        ensure: (connection, of) => this.#topology.ensure(connection, 'queue', queueOf(of)),
+        changed: () => this.#update(),
+        ended: ended => {
+          this.#receivers.delete(ended)
+          this.#update()
+        },
+      },
+      source,
+      sink,
+      options,
+    )
+    await this.#guarded(async () => {
+      const connection = await this.#consumerConnection()
+      await receiver.start(connection)
+    })
+    if (this.#closing !== undefined) {
+      await receiver.stop()
+      throw closedError()
+    }
+    this.#receivers.add(receiver)
+    this.#update()
+    return receiver
+  }
+
+  onState(listener: (change: StateChange) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#receivers].map(receiver => receiver.stop()))
+    await Promise.all([
+      this.#consumer.close(),
+      this.#sender.close(this.#publisher.state === 'up').then(() => this.#publisher.close()),
+    ])
+    this.#listeners.clear()
+  }
+
+  /** Channel, then topology, then what waits to be sent. */
+  async #restorePublisher(connection: Connection): Promise<void> {
+    this.#capabilities ??= this.#options.capabilities(connection.serverProperties)
+    connection.onDrain(() => this.#sender.pump())
+    connection.onUnblocked(() => this.#sender.pump())
+    await this.#topology.restore(connection)
+    await this.#openSenderChannel(connection)
+  }
+
+  async #openSenderChannel(connection: Connection): Promise<void> {
+    const channel = await connection.openChannel()
+    channel.onClose(error => {
+      this.#sender.detach()
+      if (connection.closed || this.#closing !== undefined) return
+      // A publication ended its channel: to a topic that vanished, or that this user may not write to.
+      this.#recoverChannel(connection, error).catch(cause => {
+        connection.destroy(cause instanceof Error ? cause : new Error(textOf(cause)))
+      })
+    })
+    await channel.confirmSelect()
+    this.#sender.attach(connection, channel)
+  }
+
+  async #recoverChannel(connection: Connection, error: Error | undefined): Promise<void> {
+    const missing = error instanceof AmqpError ? /no exchange '([^']*)'/.exec(error.replyText)?.[1] : undefined
+    if (missing !== undefined) await this.#topology.ensure(connection, 'topic', missing)
+    await this.#openSenderChannel(connection)
+  }
+
+  async #restoreConsumers(connection: Connection): Promise<void> {
+    await Promise.all([...this.#receivers].map(receiver => receiver.restore(connection)))
+  }
+
+  async #recreate(to: Target): Promise<boolean> {
+    if (to.kind === 'topic' || to.kind === 'reply') return false
+    const name = queueOf(to)
+    if (!this.#topology.isOurs('queue', name)) return false
+    await this.#topology.ensure(await this.#control(), 'queue', name)
+    return true
+  }
+
+  /** The connection for looks and declarations: the publisher's unless the broker has stopped reading from it. */
+  async #control(): Promise<Connection> {
+    if (this.#closing !== undefined) throw closedError()
+    if (this.#publisher.state === 'blocked') return await this.#consumerConnection()
+    return await this.#publisher.whenUp(reconnectPatienceMs)
+  }
+
+  async #consumerConnection(): Promise<Connection> {
+    if (this.#closing !== undefined) throw closedError()
+    if (this.#consumer.state === 'idle') {
+      // Where the broker is away the publisher's link notices its return.
+      await this.#publisher.whenUp(reconnectPatienceMs)
+      await this.#consumer.open()
+    } else if (this.#consumer.state === 'opening') {
+      await this.#consumer.open()
+    }
+    return await this.#consumer.whenUp(reconnectPatienceMs)
+  }
+
+  async #withScratch<Result>(work: (scratch: Scratch) => Promise<Result>): Promise<Result> {
+    return await this.#guarded(async () => await Scratch.with(await this.#control(), work))
+  }
+
+  /** Whatever goes wrong comes out as ours. */
+  async #guarded<Result>(work: () => Promise<Result>): Promise<Result> {
+    try {
+      return await work()
+    } catch (error) {
+      throw this.#closing === undefined ? refusal(error, 'what was asked for') : closedError()
+    }
+  }
+
+  #obstacle(): string | undefined {
+    const { state, reason } = this.#publisher
+    if (state === 'up') return undefined
+    const what = state === 'blocked' ? 'the broker takes no messages for now' : 'the connection is lost'
+    return reason === undefined ? what : `${what}: ${reason}`
+  }
+
+  /** Works out the state from its parts and tells of a change. */
+  #update(): void {
+    if (!this.#isOpen || this.#closing !== undefined) return
+    const { state, reason } = this.#worst()
+    if (state === this.#state) return
+    this.#state = state
+    const change: StateChange = reason === undefined ? { state } : { state, reason }
+    for (const listener of [...this.#listeners]) listener(change)
+  }
+
+  #worst(): StateChange {
+    const publisher = this.#publisher
+    if (publisher.state !== 'up' && publisher.state !== 'blocked') return { state: 'down', reason: publisher.reason }
+    if (this.#receivers.size > 0) {
+      if (this.#consumer.connection === undefined) return { state: 'down', reason: this.#consumer.reason }
+      for (const receiver of this.#receivers) {
+        if (!receiver.isLive) return { state: 'down', reason: receiver.reason }
+      }
+    }
+    return publisher.state === 'blocked' ? { state: 'blocked', reason: publisher.reason } : { state: 'up' }
+  }
+}
+
+function closedError(): ChasquiError {
+  return new ChasquiError('closed', 'The driver was closed. Open another.')
+}

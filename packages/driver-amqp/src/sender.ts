@@ -1,0 +1,363 @@
+/**
+ * Batches out, one result a message back.
+ *
+ *     send -> waiting (first in, first out, bounded) -> published, unconfirmed (bounded) -> result
+ *
+ * A message waits while the connection is away, blocked or behind with writing, and while too many are unconfirmed.
+ * What was published and not confirmed when the channel ends, or at its deadline, is in doubt and is not published
+ * again. A message that came back because its queue vanished has arrived nowhere: the queue is created again, where
+ * we may, and the message goes once more.
+ *
+ * No promise and no timer a message: a callback each, and one timer for the earliest deadline.
+ */
+import { AmqpError, EncodingError } from '@chasqui/amqp'
+import type { Channel, ConfirmOutcome, Connection } from '@chasqui/amqp/client'
+import { ChasquiError, isChasquiError, type Outgoing, type SendResult, type Target } from '@chasqui/driver'
+import { replyCode, textOf } from './failures.ts'
+import { toProperties } from './mapping.ts'
+import { subscriptionQueue } from './queue-names.ts'
+
+export interface SenderOptions {
+  /** How many messages may be published and not confirmed. */
+  readonly maxUnconfirmed: number
+  /** How many messages may wait to be published; beyond it a batch fails with `buffer-full`. */
+  readonly maxWaiting: number
+  /** Whether what is confirmed for this target survives a restart of the broker. */
+  isDurable(to: Target): boolean
+  /** Creates a target that vanished; resolves false where that is not ours to do. */
+  recreate(to: Target): Promise<boolean>
+  /** Why nothing can be published now, for the sentence of a time-out; undefined while all is well. */
+  obstacle(): string | undefined
+}
+
+interface Job {
+  readonly batch: readonly Outgoing[]
+  readonly deadline: number
+  readonly results: (SendResult | undefined)[]
+  readonly resolve: (results: readonly SendResult[]) => void
+  /** True for the second passage of one message, after which there is no third. */
+  readonly again: boolean
+  /** Index of the first message that was not published. */
+  next: number
+  /** How many results are missing. */
+  open: number
+}
+
+const confirmedDurable: SendResult = Object.freeze({ ok: true, durable: true })
+const confirmedTransient: SendResult = Object.freeze({ ok: true, durable: false })
+const mandatory = Object.freeze({ mandatory: true })
+const optional = Object.freeze({ mandatory: false })
+/** Node's timers do not take longer ones; what is due later is looked at again then. */
+const maxTimerMs = 2 ** 31 - 1
+
+export class Sender {
+  readonly #options: SenderOptions
+  /** Jobs with messages to publish, oldest first. */
+  readonly #waiting: Job[] = []
+  /** Jobs with results missing. */
+  readonly #open = new Set<Job>()
+  #channel: Channel | undefined
+  #connection: Connection | undefined
+  #waitingCount = 0
+  #unconfirmed = 0
+  #timer: NodeJS.Timeout | undefined
+  #timerAt = Number.POSITIVE_INFINITY
+  #pumping = false
+  #closed = false
+  #drained: (() => void) | undefined
+
+  constructor(options: SenderOptions) {
+    this.#options = options
+  }
+
+  /** How many messages wait to be published. */
+  get waiting(): number {
+    return this.#waitingCount
+  }
+
+  /** How many are published and neither confirmed nor given up by the channel. */
+  get unconfirmed(): number {
+    return this.#unconfirmed
+  }
+
+  /** See `Driver.send`. */
+  send(batch: readonly Outgoing[], deadline: number): Promise<readonly SendResult[]> {
+    if (batch.length === 0) return Promise.resolve([])
+    if (this.#closed) return Promise.resolve(batch.map(() => failure(closedError())))
+    // A batch longer than the bound passes when nothing waits, else it never could.
+    if (this.#waitingCount > 0 && this.#waitingCount + batch.length > this.#options.maxWaiting) {
+      const error = new ChasquiError(
+        'buffer-full',
+        `${this.#waitingCount} messages wait to be sent already${because(this.#options.obstacle())}. Await earlier sends, or send slower.`,
+        { details: { waiting: this.#waitingCount, limit: this.#options.maxWaiting } },
+      )
+      return Promise.resolve(batch.map(() => failure(error)))
+    }
+    return new Promise(resolve => this.#add(batch, deadline, resolve, false))
+  }
+
+  /** Publishes on this channel, in confirm mode, from now on. */
+  attach(connection: Connection, channel: Channel): void {
+    this.#connection = connection
+    this.#channel = channel
+    this.pump()
+  }
+
+  /** The channel has ended. What is unconfirmed on it hears of it from the channel itself. */
+  detach(): void {
+    this.#connection = undefined
+    this.#channel = undefined
+  }
+
+  /** Publishes what waits as far as it can. To be called when something that held it up is gone. */
+  pump(): void {
+    const channel = this.#channel
+    const connection = this.#connection
+    // A message that cannot be published is settled at once, which calls here again.
+    if (channel === undefined || connection === undefined || this.#pumping) return
+    this.#pumping = true
+    const { maxUnconfirmed } = this.#options
+    const now = Date.now()
+    let done = 0
+    for (let job = this.#waiting[0]; job !== undefined; job = this.#waiting[done]) {
+      while (job.next < job.batch.length) {
+        if (this.#unconfirmed >= maxUnconfirmed || !connection.writable || connection.blocked || channel.closed) break
+        this.#waitingCount--
+        this.#publish(channel, job, job.next++, now)
+      }
+      if (job.next < job.batch.length) break
+      done++
+    }
+    if (done === this.#waiting.length) this.#waiting.length = 0
+    else if (done > 0) this.#waiting.splice(0, done)
+    this.#pumping = false
+  }
+
+  /**
+   * Takes no more and resolves once every message has its result. What is published waits for its confirm, up to its
+   * deadline; what waits is still sent if the connection is there, else given up.
+   */
+  async close(canSend: boolean): Promise<void> {
+    this.#closed = true
+    if (!canSend) this.giveUp()
+    if (this.#open.size > 0) {
+      await new Promise<void>(resolve => {
+        this.#drained = resolve
+      })
+    }
+    clearTimeout(this.#timer)
+  }
+
+  /** Fails all that has no result. */
+  giveUp(): void {
+    const error = closedError()
+    for (const job of [...this.#open]) this.#fail(job, published => ({ ok: false, error, inDoubt: published }))
+  }
+
+  #add(batch: readonly Outgoing[], deadline: number, resolve: Job['resolve'], again: boolean): void {
+    const results = new Array<SendResult | undefined>(batch.length).fill(undefined)
+    const job: Job = { batch, deadline, results, resolve, again, next: 0, open: batch.length }
+    this.#open.add(job)
+    this.#waiting.push(job)
+    this.#waitingCount += batch.length
+    if (deadline < this.#timerAt) this.#watch(deadline)
+    else this.#timer?.ref()
+    // Behind others it waits for what they wait for.
+    if (this.#waiting.length === 1) this.pump()
+  }
+
+  #publish(channel: Channel, job: Job, index: number, now: number): void {
+    const { to, message } = job.batch[index]!
+    let exchange = ''
+    let routingKey: string
+    if (to.kind === 'topic') {
+      exchange = to.name
+      routingKey = message.type ?? ''
+    } else {
+      routingKey = to.kind === 'subscription' ? subscriptionQueue(to.topic, to.name) : to.name
+    }
+    this.#unconfirmed++
+    try {
+      channel.publishConfirmed(
+        exchange,
+        routingKey,
+        toProperties(message, now),
+        message.body,
+        // A topic without a subscription is no failure; a queue that is not there is.
+        exchange === '' ? mandatory : optional,
+        outcome => {
+          this.#unconfirmed--
+          this.#settled(job, index, outcome)
+        },
+      )
+    } catch (error) {
+      this.#unconfirmed--
+      this.#finish(job, index, failure(unpublishable(error)))
+    }
+  }
+
+  #settled(job: Job, index: number, outcome: ConfirmOutcome): void {
+    // The message's deadline came first, and the answer was that.
+    if (job.results[index] === undefined) {
+      const { to, message } = job.batch[index]!
+      if (outcome === 'ack') {
+        this.#finish(job, index, message.durable && this.#options.isDurable(to) ? confirmedDurable : confirmedTransient)
+      } else if (outcome === 'nack') {
+        this.#finish(job, index, failure(refusedError(to)))
+      } else if ('lost' in outcome) {
+        this.#finish(job, index, { ok: false, error: lostError(outcome.lost, to), inDoubt: true })
+      } else {
+        this.#returned(job, index, outcome.returned)
+      }
+    }
+    if (this.#waiting.length > 0) this.pump()
+  }
+
+  #returned(job: Job, index: number, { replyCode: code, replyText }: { replyCode: number; replyText: string }): void {
+    const outgoing = job.batch[index]!
+    const { to } = outgoing
+    const giveUp = (cause?: unknown): void => {
+      this.#finish(job, index, failure(unroutableError(to, `${code} ${replyText}`, cause)))
+    }
+    if (job.again || code !== replyCode.noRoute || this.#closed) {
+      giveUp()
+      return
+    }
+    this.#options.recreate(to).then(
+      recreated => {
+        if (!recreated || job.results[index] !== undefined) giveUp()
+        else this.#add([outgoing], job.deadline, results => this.#finish(job, index, results[0]!), true)
+      },
+      error => giveUp(error),
+    )
+  }
+
+  #finish(job: Job, index: number, result: SendResult): void {
+    if (job.results[index] !== undefined) return
+    job.results[index] = result
+    if (--job.open > 0) return
+    this.#open.delete(job)
+    job.resolve(job.results as SendResult[])
+    if (this.#open.size === 0) {
+      this.#timer?.unref()
+      this.#drained?.()
+    }
+  }
+
+  #fail(job: Job, resultOf: (published: boolean) => SendResult): void {
+    const published = resultOf(true)
+    const unpublished = resultOf(false)
+    const { next, results } = job
+    for (let index = 0; index < results.length; index++)
+      this.#finish(job, index, index < next ? published : unpublished)
+    if (next === results.length) return
+    this.#waitingCount -= results.length - next
+    job.next = results.length
+    const at = this.#waiting.indexOf(job)
+    if (at >= 0) this.#waiting.splice(at, 1)
+  }
+
+  #watch(deadline: number): void {
+    clearTimeout(this.#timer)
+    this.#timerAt = deadline
+    this.#timer = setTimeout(() => this.#expire(), Math.min(Math.max(0, deadline - Date.now()), maxTimerMs))
+  }
+
+  #expire(): void {
+    this.#timerAt = Number.POSITIVE_INFINITY
+    this.#timer = undefined
+    const now = Date.now()
+    let earliest = Number.POSITIVE_INFINITY
+    const obstacle = this.#options.obstacle()
+    for (const job of [...this.#open]) {
+      if (job.deadline <= now) this.#fail(job, published => timeoutResult(published, obstacle))
+      else earliest = Math.min(earliest, job.deadline)
+    }
+    if (earliest < this.#timerAt) this.#watch(earliest)
+  }
+}
+
+function failure(error: ChasquiError): SendResult {
+  return { ok: false, error, inDoubt: false }
+}
+
+function because(obstacle: string | undefined): string {
+  return obstacle === undefined ? '' : `: ${obstacle}`
+}
+
+function nameOf(to: Target): string {
+  return to.kind === 'subscription' ? `subscription '${to.name}' of topic '${to.topic}'` : `${to.kind} '${to.name}'`
+}
+
+function timeoutResult(published: boolean, obstacle: string | undefined): SendResult {
+  const what = published
+    ? 'The broker has not confirmed the message within the time allowed; it may have arrived'
+    : 'The message could not be handed to the broker within the time allowed; it has not left'
+  return {
+    ok: false,
+    error: new ChasquiError('send-timeout', `${what}${because(obstacle)}. Send it again, or raise the time-out.`),
+    inDoubt: published,
+  }
+}
+
+function closedError(): ChasquiError {
+  return new ChasquiError('closed', 'The driver was closed. Send before closing it.')
+}
+
+function refusedError(to: Target): ChasquiError {
+  return new ChasquiError(
+    'send-refused',
+    `The broker refused the message for ${nameOf(to)} (negative confirm): the queue is at its length limit, or could not store it. Send it again later.`,
+    { details: { to } },
+  )
+}
+
+function unroutableError(to: Target, text: string, cause: unknown): ChasquiError {
+  return new ChasquiError(
+    'unroutable',
+    `The broker returned the message: it has no ${nameOf(to)} (${text}). Create it, or let Chasqui do so.`,
+    { cause, details: { to } },
+  )
+}
+
+/** The channel ended with messages unconfirmed: for its own reasons, or because of one of them. */
+function lostError(cause: Error, to: Target): ChasquiError {
+  if (cause instanceof AmqpError) {
+    const isTheirs = to.kind === 'topic' && cause.replyText.includes(`'${to.name}'`)
+    if (cause.replyCode === replyCode.notFound && isTheirs) {
+      return new ChasquiError(
+        'destination-missing',
+        `The ${nameOf(to)} vanished (${cause.replyText}). Declare it again.`,
+        {
+          cause,
+          details: { to },
+        },
+      )
+    }
+    if (cause.replyCode === replyCode.accessRefused) {
+      return new ChasquiError(
+        'access-refused',
+        `The broker does not let this user send there (${cause.replyText}). Grant it write permission.`,
+        { cause, details: { to } },
+      )
+    }
+  }
+  return new ChasquiError(
+    'disconnected',
+    `The connection was lost before the broker confirmed the message: ${textOf(cause)}. It may have arrived.`,
+    { cause },
+  )
+}
+
+/** Nothing of the message has left. */
+function unpublishable(error: unknown): ChasquiError {
+  if (isChasquiError(error)) return error
+  if (error instanceof EncodingError) {
+    return new ChasquiError('header-invalid', `The message cannot be written as AMQP 0-9-1: ${textOf(error)}.`, {
+      cause: error,
+    })
+  }
+  return new ChasquiError('disconnected', `The message could not be handed over: ${textOf(error)}. Send it again.`, {
+    cause: error,
+  })
+}
