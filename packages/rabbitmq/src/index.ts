@@ -1,1 +1,3 @@
-export {}
+export { open } from './driver.ts'
+export type { RabbitmqOptions } from './options.ts'
+export { engineOptions } from './options.ts'

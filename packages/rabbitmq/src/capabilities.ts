@@ -1,0 +1,35 @@
+/** What RabbitMQ can do, as data; and our own broker, reached by the same URL. */
+import type { Capabilities } from '@chasqui/driver'
+
+/** RabbitMQ's `max_message_size`, in bytes, unless its administrator set another. */
+const rabbitmqMaxBodyBytes = 134_217_728
+
+const common = {
+  operations: {
+    delay: 'unsupported',
+    expiry: 'native',
+    strictOrder: 'unsupported',
+    keyOrder: 'unsupported',
+    transfer: 'unsupported',
+    transient: 'native',
+    history: 'unsupported',
+    inspect: 'native',
+  },
+  properties: {
+    durable: true,
+    shared: true,
+    separateProcess: true,
+    network: true,
+    credentials: true,
+    detectsMissing: true,
+    countsDeliveries: true,
+    byReference: false,
+  },
+} as const satisfies Omit<Capabilities, 'engine'>
+
+/** @param product what the broker calls itself in its server properties. */
+export function capabilitiesOf(product: unknown): Capabilities {
+  return product === 'Chasqui'
+    ? { engine: 'chasqui', ...common }
+    : { engine: 'rabbitmq', ...common, maxBodyBytes: rabbitmqMaxBodyBytes }
+}
