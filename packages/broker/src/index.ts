@@ -3,9 +3,29 @@ export { Broker } from './broker.ts'
 export type { Clock } from './clock.ts'
 export type { BrokerErrorCode } from './errors.ts'
 export { BrokerError } from './errors.ts'
-export type { BrokerMessage, Delivery } from './message.ts'
+export type {
+  BrokerMessage,
+  Delivery,
+} from './message.ts'
 export type { BrokerOptions } from './options.ts'
 export { brokerDefaults } from './options.ts'
-export type { Listener, ListenerAddress, ListenerTls } from './server/listener.ts'
-export type { Consume, Published, Session, SessionOptions } from './vhost/session.ts'
-export type { ExchangeDeclaration, QueueDeclaration, QueueDepth, VirtualHost } from './vhost/vhost.ts'
+export type {
+  Listener,
+  ListenerAddress,
+  ListenerTls,
+} from './server/listener.ts'
+export { localSocketPath } from './store/data-directory.ts'
+export type { Files } from './store/files.ts'
+export type { Damage } from './store/store.ts'
+export type {
+  Consume,
+  Published,
+  Session,
+  SessionOptions,
+} from './vhost/session.ts'
+export type {
+  ExchangeDeclaration,
+  QueueDeclaration,
+  QueueDepth,
+  VirtualHost,
+} from './vhost/vhost.ts'

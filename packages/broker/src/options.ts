@@ -2,6 +2,7 @@
 import { type Clock, systemClock } from './clock.ts'
 import { BrokerError } from './errors.ts'
 import type { Listener } from './server/listener.ts'
+import { type Files, nodeFiles } from './store/files.ts'
 
 export interface BrokerOptions {
   /** Where durable things live; created with mode 0700. Absent: everything is in memory and gone with the process. */
@@ -15,6 +16,8 @@ export interface BrokerOptions {
   readonly memoryLimitBytes?: number | undefined
   /** The time; for tests. */
   readonly clock?: Clock | undefined
+  /** The file system under the store; for tests. */
+  readonly files?: Files | undefined
 }
 
 export interface ResolvedOptions {
@@ -22,6 +25,7 @@ export interface ResolvedOptions {
   readonly listeners: readonly Listener[]
   readonly memoryLimitBytes: number
   readonly clock: Clock
+  readonly files: Files
 }
 
 /** Default, unit and bounds of each option; the command line's flags and the docs are made from it. */
@@ -46,5 +50,6 @@ export function resolveOptions(options: BrokerOptions): ResolvedOptions {
     listeners: options.listeners ?? [],
     memoryLimitBytes,
     clock: options.clock ?? systemClock,
+    files: options.files ?? nodeFiles,
   }
 }

@@ -2,7 +2,7 @@
  * What a message looks like once it has died (RabbitMQ, "Dead Letter Exchanges"): the same body and properties, and
  * the header `x-death`, newest first, one table per queue and reason.
  */
-import { type BasicProperties, encodeProperties, type FieldTable, type FieldValue } from '@chasqui/amqp'
+import { AmqpError, type BasicProperties, encodeProperties, type FieldTable, type FieldValue } from '@chasqui/amqp'
 import type { BrokerMessage } from '../message.ts'
 import type { DeathReason } from './queue.ts'
 
@@ -32,11 +32,21 @@ export class DerivedMessage implements BrokerMessage {
   }
 }
 
+/** The properties, or none where the bytes are malformed: the message must be got rid of somehow. */
+export function readableProperties(message: BrokerMessage): BasicProperties {
+  try {
+    return message.properties
+  } catch (error) {
+    if (error instanceof AmqpError) return message.persistent ? { deliveryMode: 2 } : {}
+    throw error
+  }
+}
+
 export function deadLetter(
   original: BrokerMessage,
   death: { queue: string; reason: DeathReason; exchange: string; routingKey: string | undefined; now: number },
 ): BrokerMessage {
-  const { headers = {}, expiration, ...rest } = original.properties
+  const { headers = {}, expiration, ...rest } = readableProperties(original)
   const deaths = tables(headers['x-death'])
   const at = deaths.findIndex(entry => entry.queue === death.queue && entry.reason === death.reason)
   const before = at < 0 ? undefined : deaths[at]

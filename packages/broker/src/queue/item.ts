@@ -9,26 +9,23 @@
 import type { BrokerMessage } from '../message.ts'
 import type { RecordPlace } from '../store/store.ts'
 
-/** What an envelope weighs beside its body, in bytes: the objects that carry it. */
-const overheadBytes = 256
+/** What an envelope weighs beside its body, in bytes: the objects that carry it. Measured, rounded up. */
+export const envelopeBytes = 192
 
 export class Envelope {
   /** Absent while only the store holds the content. */
   message: BrokerMessage | undefined
-  /** What it weighs against the memory limit while `message` is here, in bytes. */
-  bytes: number
   /** Length of the body, in bytes. */
-  bodyBytes: number
+  readonly bodyBytes: number
   /** How many items are unsettled. */
   references = 0
   /** Where the store keeps it; absent for what is only in memory. */
   place: RecordPlace | undefined
 
-  constructor(message: BrokerMessage | undefined, bodyBytes: number) {
+  constructor(message: BrokerMessage | undefined, bodyBytes: number, place: RecordPlace | undefined) {
     this.message = message
     this.bodyBytes = bodyBytes
-    this.bytes = bodyBytes + overheadBytes
-    this.place = undefined
+    this.place = place
   }
 }
 

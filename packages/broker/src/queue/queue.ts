@@ -26,8 +26,8 @@ export interface QueueHost {
   died(queue: Queue, item: Item, reason: DeathReason): void
   /** The item was handed out or came back; the store may note it. */
   touched(queue: Queue, item: Item): void
-  /** Brings the content of the item, and of those after it, back into memory. */
-  load(queue: Queue, item: Item): void
+  /** Brings the item's content back into memory; false when it cannot be read, and the item is lost to this queue. */
+  load(item: Item): boolean
 }
 
 /** Deliveries in one turn of one queue; then others come first. */
@@ -112,15 +112,37 @@ export class Queue {
     return item
   }
 
+  /** Appends a message that the store kept. */
+  restore(envelope: Envelope, redelivered: boolean, returns: number): void {
+    const item = new Item(envelope, ++this.#position, true)
+    item.redelivered = redelivered
+    item.returns = returns
+    envelope.references++
+    this.ready.push(item)
+    this.readyBytes += envelope.bodyBytes
+  }
+
+  /** Takes out what waits and fits, without settling it. */
+  remove(fits: (item: Item) => boolean): Item[] {
+    const removed: Item[] = []
+    for (const item of this.ready.clear()) {
+      if (fits(item)) removed.push(item)
+      else this.ready.push(item)
+    }
+    for (const item of removed) this.readyBytes -= item.envelope.bodyBytes
+    return removed
+  }
+
   /** Takes the first message out for somebody who will settle it. */
   take(): Item | undefined {
-    const item = this.ready.peek()
-    if (item === undefined) return undefined
-    if (item.envelope.message === undefined) this.#host.load(this, item)
-    this.ready.shift()
-    this.readyBytes -= item.envelope.bodyBytes
-    this.unsettled++
-    return item
+    for (;;) {
+      const item = this.ready.shift()
+      if (item === undefined) return undefined
+      this.readyBytes -= item.envelope.bodyBytes
+      if (item.envelope.message === undefined && !this.#host.load(item)) continue
+      this.unsettled++
+      return item
+    }
   }
 
   /** A delivered item is done with. */
@@ -202,7 +224,8 @@ export class Queue {
         this.#dismiss(consumer)
         continue
       }
-      const item = this.take()!
+      const item = this.take()
+      if (item === undefined) break
       bytes += item.envelope.bodyBytes
       deliveries++
       this.#turn++

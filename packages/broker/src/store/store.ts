@@ -51,27 +51,43 @@ export interface BindingDefinition {
 
 export type Definition = QueueDefinition | ExchangeDefinition | BindingDefinition
 
+/** A message found on disk, and the queues in which it is not settled. */
+export interface RecoveredMessage {
+  readonly place: RecordPlace
+  readonly bodyBytes: number
+  readonly holders: readonly {
+    readonly queueId: number
+    readonly redelivered: boolean
+    readonly returns: number
+  }[]
+}
+
+/** Bytes of a file that could not be read. */
+export interface Damage {
+  readonly path: string
+  readonly offset: number
+  readonly bytes: number
+}
+
 export interface Store {
   /** The last commit number that is on disk. */
   readonly committed: number
-  /** The commit number of what was appended last. */
+  /** The commit number of what was appended or defined last. */
   readonly appended: number
   /** Called after each sync with the new `committed`. */
   onCommitted: (committed: number) => void
   /** Why the store cannot write for now; undefined when it can. It keeps everything and tries again by itself. */
   onTrouble: (reason: string | undefined) => void
-  /** Appends a message for these queues; `instead` leaves its queue in the same record. */
+  /** Appends a message for these queues; `instead` leaves its queue in the same record. Throws what encoding throws. */
   append(message: BrokerMessage, queueIds: readonly number[], instead?: Settlement): RecordPlace
   /** The queue is done with the message. Written soon, without a sync: a crash may bring the message back. */
   settle(queueId: number, place: RecordPlace): void
-  /** The message was handed out, or came back `returns` times. Written soon, without a sync. */
+  /** The message was handed out for the first time (`returns` 0), or came back. Written soon, without a sync. */
   note(queueId: number, place: RecordPlace, returns: number): void
-  read(place: RecordPlace): BrokerMessage
+  /** The message, which has been committed; undefined when the disk cannot give it back. */
+  read(place: RecordPlace): BrokerMessage | undefined
   define(definition: Definition): number
   remove(definition: Definition): number
   /** A number for a new queue. */
   nextQueueId(): number
-  /** Resolves when everything appended before is on disk. */
-  flush(): Promise<void>
-  close(): Promise<void>
 }

@@ -6,7 +6,7 @@
 import { AmqpError, type FieldTable } from '@chasqui/amqp'
 import type { BrokerMessage, Delivery } from '../message.ts'
 import { Consumer, type ConsumerSession } from '../queue/consumer.ts'
-import { DerivedMessage } from '../queue/dead-letter.ts'
+import { DerivedMessage, readableProperties } from '../queue/dead-letter.ts'
 import type { Item } from '../queue/item.ts'
 import type { Queue } from '../queue/queue.ts'
 import { preconditionFailed } from './refusal.ts'
@@ -22,6 +22,8 @@ export interface SessionOptions {
   onDeliveries(deliveries: readonly Delivery[]): void
   /** The queue of this consumer was deleted; nothing more comes for it. */
   onCancelled(consumerTag: string): void
+  /** The broker has closed and this session with it. */
+  onClosed?(): void
 }
 
 export interface Consume {
@@ -74,7 +76,7 @@ export class OutgoingDelivery implements Delivery {
    */
   get wireMessage(): BrokerMessage {
     if (this.deliveryCount === 0 || this.queue.settings.type !== 'quorum') return this.message
-    const { properties } = this.message
+    const properties = readableProperties(this.message)
     return new DerivedMessage(this.message, {
       properties: { ...properties, headers: { ...properties.headers, 'x-delivery-count': this.deliveryCount } },
     })
@@ -334,6 +336,13 @@ export class Session implements ConsumerSession {
   }
 
   // For the queue and the virtual host
+
+  /** The broker closes: as `close`, and tells the session's user. */
+  brokerClosed(): void {
+    if (this.closed) return
+    this.close()
+    this.#options.onClosed?.()
+  }
 
   give(consumer: Consumer, item: Item): void {
     const { queue } = consumer

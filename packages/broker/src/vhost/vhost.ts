@@ -12,10 +12,11 @@ import type { Clock } from '../clock.ts'
 import type { BrokerMessage } from '../message.ts'
 import { checkSameArguments, readQueueArguments } from '../queue/arguments.ts'
 import { circles, deadLetter } from '../queue/dead-letter.ts'
-import { Envelope, type Item } from '../queue/item.ts'
+import { Envelope, envelopeBytes, type Item } from '../queue/item.ts'
 import { type DeathReason, Queue, type QueueHost } from '../queue/queue.ts'
 import { type Destination, Exchange, type ExchangeType, exchangeTypes } from '../router/exchange.ts'
-import type { Definition, Settlement, Store } from '../store/store.ts'
+import { moveKey, type RecoveryTarget } from '../store/recovery.ts'
+import type { Definition, RecordPlace, RecoveredMessage, Settlement, Store } from '../store/store.ts'
 import { exchangeMissing, inequivalent, preconditionFailed, queueMissing } from './refusal.ts'
 import { type Published, Session, type SessionOptions } from './session.ts'
 
@@ -62,11 +63,16 @@ export interface VirtualHostOptions {
   readonly clock: Clock
   /** Bytes of messages in memory at which publishers are blocked. */
   readonly memoryLimitBytes: number
-  readonly store: Store | undefined
+  /** Told of what cannot be read from disk. */
+  onUnreadable?(place: RecordPlace): void
 }
 
 /** Turns of queues in a row before the event loop gets its turn. */
 const turnsPerTick = 64
+/** Above this part of the limit, new messages that the store has are dropped from memory where a queue is deep. */
+const pageOutRatio = 0.4
+/** Waiting messages that make a queue deep: those before are wanted soon. */
+const deepLength = 2000
 /** Memory must fall below this part of the limit before publishers go on. */
 const unblockRatio = 0.9
 
@@ -81,10 +87,13 @@ const predeclared: readonly (readonly [string, ExchangeType])[] = [
 const noArguments: FieldTable = {}
 const nowhere: Published = { routed: 0, rejected: false, commit: 0 }
 
-export class VirtualHost implements QueueHost {
+export class VirtualHost implements QueueHost, RecoveryTarget {
   readonly name: string
   readonly #clock: Clock
-  readonly #store: Store | undefined
+  #store: Store | undefined
+  readonly #onUnreadable: (place: RecordPlace) => void
+  /** Queues by their number in the store, while it brings back what it has. */
+  readonly #restoring = new Map<number, Queue>()
   readonly #exchanges = new Map<string, Exchange>()
   readonly #queues = new Map<string, Queue>()
   /** Which exchanges send to a destination, to find its bindings when it goes. */
@@ -107,24 +116,36 @@ export class VirtualHost implements QueueHost {
   #overLimit = false
   #trouble: string | undefined
   #lastQueueId = 0
+  #closed = false
+  /** Messages in memory that may be dropped from it once they are committed. */
+  #pageable: { readonly commit: number; readonly envelope: Envelope }[] = []
+  readonly #forgotten: Settlement[] = []
 
   constructor(options: VirtualHostOptions) {
     this.name = options.name
     this.#clock = options.clock
     this.#memoryLimitBytes = options.memoryLimitBytes
-    this.#store = options.store
+    this.#onUnreadable = options.onUnreadable ?? (() => {})
     for (const [name, type] of predeclared) this.#addExchange(name, type, { durable: true })
-    if (this.#store !== undefined) {
-      this.#store.onCommitted = committed => this.#onCommitted(committed)
-      this.#store.onTrouble = reason => {
-        const before = this.blocked
-        this.#trouble = reason
-        this.#tellBlocked(before)
-      }
-    }
   }
 
+  /** Everything durable goes to this store from now on. */
+  useStore(store: Store): void {
+    this.#store = store
+    this.#restoring.clear()
+    store.onCommitted = committed => this.#onCommitted(committed)
+    store.onTrouble = reason => {
+      const before = this.blocked
+      this.#trouble = reason
+      this.#tellBlocked(before)
+    }
+    for (const forgotten of this.#forgotten) store.settle(forgotten.queueId, forgotten.place)
+    this.#forgotten.length = 0
+  }
+
+  /** Throws AmqpError 320 when the broker has closed. */
   openSession(options: SessionOptions): Session {
+    this.#checkOpen()
     const session = new Session(this, options)
     this.#sessions.add(session)
     return session
@@ -201,12 +222,80 @@ export class VirtualHost implements QueueHost {
     this.#run()
   }
 
+  /** Ends every session; nothing can be done with it afterwards. */
+  close(): void {
+    this.#closed = true
+    for (const session of this.#sessions) session.brokerClosed()
+    this.#awake.length = 0
+    this.#flushes.length = 0
+  }
+
+  // What the store brings back
+
+  restoreDefinition(definition: Definition): void {
+    switch (definition.kind) {
+      case 'queue': {
+        const { id, name, autoDelete, arguments: args } = definition
+        const settings = readQueueArguments(args, this.describe('queue', name))
+        const queue = new Queue(
+          { name, id, durable: true, autoDelete, owner: undefined, arguments: args, settings },
+          this,
+        )
+        this.#queues.set(name, queue)
+        this.#restoring.set(id, queue)
+        return
+      }
+      case 'exchange':
+        if (!isExchangeType(definition.type)) {
+          throw preconditionFailed(`unknown exchange type '${definition.type}' of exchange '${definition.name}'`)
+        }
+        this.#addExchange(definition.name, definition.type, { ...definition, durable: true })
+        return
+      case 'binding': {
+        const source = this.#exchanges.get(definition.source)
+        const destination =
+          definition.destinationKind === 'queue'
+            ? this.#queues.get(definition.destination)
+            : this.#exchanges.get(definition.destination)
+        // An end that is not there was removed after the binding was made, and the binding with it.
+        if (source === undefined || destination === undefined) return
+        const { routingKey, arguments: args } = definition
+        if (source.bind({ source, destination, routingKey, arguments: args })) this.#noteSource(destination, source)
+      }
+    }
+  }
+
+  knows(queueId: number): boolean {
+    return this.#restoring.has(queueId)
+  }
+
+  restore(message: RecoveredMessage): void {
+    const envelope = new Envelope(undefined, message.bodyBytes, message.place)
+    this.#grow(envelopeBytes)
+    for (const { queueId, redelivered, returns } of message.holders) {
+      this.#restoring.get(queueId)!.restore(envelope, redelivered, returns)
+    }
+  }
+
+  forget(moved: ReadonlySet<string>): void {
+    for (const [queueId, queue] of this.#restoring) {
+      const gone = queue.remove(({ envelope: { place } }) =>
+        moved.has(moveKey(queueId, place!.segment.number, place!.ordinal)),
+      )
+      for (const { envelope } of gone) {
+        this.#forgotten.push({ queueId, place: envelope.place! })
+        this.#release(envelope)
+      }
+    }
+  }
+
   // Definitions, for sessions
 
   declareQueue(
     session: Session,
     declaration: QueueDeclaration,
   ): { queue: string; messageCount: number; consumerCount: number; commit: number } {
+    this.#checkOpen()
     const name = declaration.queue === '' ? this.makeName('amq.gen-') : declaration.queue
     const existing = this.#queues.get(name)
     if (declaration.passive) return counts(this.queueFor(session, name), 0)
@@ -360,13 +449,13 @@ export class VirtualHost implements QueueHost {
   // Messages
 
   publish(message: BrokerMessage): Published {
+    if (this.#closed) this.#checkOpen()
     const { exchange: exchangeName, routingKey } = message
     if (exchangeName === '') {
       const queue = this.#queues.get(routingKey)
       if (queue === undefined) return nowhere
       if (queue.full) return { routed: 1, rejected: true, commit: 0 }
-      const envelope = new Envelope(message, message.body.byteLength)
-      return { routed: 1, rejected: false, commit: this.#pushOne(envelope, queue, undefined) }
+      return { routed: 1, rejected: false, commit: this.#pushOne(message, queue, undefined) }
     }
     const exchange = this.#exchanges.get(exchangeName)
     if (exchange === undefined) throw exchangeMissing(exchangeName, this.name)
@@ -423,7 +512,7 @@ export class VirtualHost implements QueueHost {
       this.settled(queue, item)
       return
     }
-    if (item.envelope.message === undefined) this.load(queue, item)
+    if (item.envelope.message === undefined && !this.load(item)) return
     const dead = deadLetter(item.envelope.message!, {
       queue: queue.name,
       reason,
@@ -440,13 +529,19 @@ export class VirtualHost implements QueueHost {
   }
 
   touched(queue: Queue, item: Item): void {
-    if (item.stored) this.#store!.note(queue.id, item.envelope.place!, item.returns)
+    if (item.stored && !queue.deleted) this.#store!.note(queue.id, item.envelope.place!, item.returns)
   }
 
-  load(_queue: Queue, item: Item): void {
+  load(item: Item): boolean {
     const { envelope } = item
     envelope.message = this.#store!.read(envelope.place!)
-    this.#grow(envelope.bytes)
+    if (envelope.message !== undefined) {
+      this.#grow(envelope.bodyBytes)
+      return true
+    }
+    this.#onUnreadable(envelope.place!)
+    this.#release(envelope)
+    return false
   }
 
   // Private, in order of first use
@@ -466,7 +561,12 @@ export class VirtualHost implements QueueHost {
     return exchange
   }
 
+  #checkOpen(): void {
+    if (this.#closed) throw AmqpError.of('connection-forced', 'the broker is closed')
+  }
+
   #onCommitted(committed: number): void {
+    if (this.#pageable.length > 0) this.#pageOut(committed)
     const waiting = this.#waiting
     while (this.#waitingFrom < waiting.length && waiting[this.#waitingFrom]!.commit <= committed) {
       waiting[this.#waitingFrom++]!.done()
@@ -576,34 +676,64 @@ export class VirtualHost implements QueueHost {
     return queue === undefined ? [] : [queue]
   }
 
-  #pushOne(envelope: Envelope, queue: Queue, instead: Settlement | undefined): number {
-    const stored = queue.id > 0 && envelope.message!.persistent
-    if (stored) envelope.place = this.#store!.append(envelope.message!, [queue.id], instead)
-    envelope.references = 1
-    this.#grow(envelope.bytes)
-    queue.push(envelope, stored)
-    this.#release(envelope)
-    return stored ? this.#store!.appended : 0
-  }
-
   /** The commit number to wait for, 0 when nothing went into the store. */
-  #push(message: BrokerMessage, queues: readonly Queue[], instead: Settlement | undefined): number {
-    const envelope = new Envelope(message, message.body.byteLength)
-    if (queues.length === 1) return this.#pushOne(envelope, queues[0]!, instead)
-    const storedIn: number[] = []
-    if (message.persistent) for (const queue of queues) if (queue.id > 0) storedIn.push(queue.id)
-    if (storedIn.length > 0) envelope.place = this.#store!.append(message, storedIn, instead)
+  #pushOne(message: BrokerMessage, queue: Queue, instead: Settlement | undefined): number {
+    const stored = queue.id > 0 && message.persistent
+    const place = stored ? this.#store!.append(message, [queue.id], instead) : undefined
+    const envelope = new Envelope(message, message.body.byteLength, place)
     // Held while it is handed round, so that a queue that drops it at once does not free it for the others.
     envelope.references = 1
-    this.#grow(envelope.bytes)
-    for (const queue of queues) queue.push(envelope, message.persistent && queue.id > 0)
+    this.#grow(envelopeBytes + envelope.bodyBytes)
+    queue.push(envelope, stored)
+    return this.#pushed(envelope, queue)
+  }
+
+  #push(message: BrokerMessage, queues: readonly Queue[], instead: Settlement | undefined): number {
+    if (queues.length === 1) return this.#pushOne(message, queues[0]!, instead)
+    const storedIn: number[] = []
+    if (message.persistent) for (const queue of queues) if (queue.id > 0) storedIn.push(queue.id)
+    const place = storedIn.length > 0 ? this.#store!.append(message, storedIn, instead) : undefined
+    const envelope = new Envelope(message, message.body.byteLength, place)
+    envelope.references = 1
+    this.#grow(envelopeBytes + envelope.bodyBytes)
+    let shallowest = queues[0]!
+    for (const queue of queues) {
+      queue.push(envelope, message.persistent && queue.id > 0)
+      if (queue.ready.length < shallowest.ready.length) shallowest = queue
+    }
+    return this.#pushed(envelope, shallowest)
+  }
+
+  /** `shallowest`: the queue that wants it first. */
+  #pushed(envelope: Envelope, shallowest: Queue): number {
+    const commit = envelope.place === undefined ? 0 : this.#store!.appended
+    if (
+      commit > 0 &&
+      this.#memoryBytes > this.#memoryLimitBytes * pageOutRatio &&
+      shallowest.ready.length > deepLength
+    ) {
+      this.#pageable.push({ commit, envelope })
+    }
     this.#release(envelope)
-    return storedIn.length > 0 ? this.#store!.appended : 0
+    return commit
+  }
+
+  /** Drops from memory what the store has now and nobody wants soon. */
+  #pageOut(committed: number): void {
+    let count = 0
+    for (const { commit, envelope } of this.#pageable) {
+      if (commit > committed) break
+      count++
+      if (envelope.references === 0 || envelope.message === undefined) continue
+      envelope.message = undefined
+      this.#shrink(envelope.bodyBytes)
+    }
+    this.#pageable.splice(0, count)
   }
 
   #release(envelope: Envelope): void {
     if (--envelope.references > 0) return
-    if (envelope.message !== undefined) this.#shrink(envelope.bytes)
+    this.#shrink(envelope.message === undefined ? envelopeBytes : envelopeBytes + envelope.bodyBytes)
   }
 
   #grow(bytes: number): void {

@@ -1,0 +1,133 @@
+/**
+ * What opening does with the segments it finds, after a clean close, a kill or a power cut.
+ *
+ *   torn end       the last record was being written: it was never confirmed, and is cut off
+ *   damage         a record in the middle fails its check: what is readable around it is kept, the damage is reported, and
+ *                  the segment is put aside (`.damaged`) instead of removed when the rest of it is settled
+ *   lost entries   what became of the last messages is not known: they come again, marked as redelivered where they were
+ */
+import { existsSync, readdirSync, readFileSync, truncateSync } from 'node:fs'
+import { join } from 'node:path'
+import { setImmediate as nextTick } from 'node:timers/promises'
+import type { Files } from './files.ts'
+import { checkHeader, headerBytes, saltOf } from './header.ts'
+import { soundRecord, summarizeRecord } from './record.ts'
+import { Segment } from './segment.ts'
+import { kindDelivered, kindReturned, kindSettled, readEntries } from './settled.ts'
+import type { Damage, RecoveredMessage } from './store.ts'
+
+export interface Recovered {
+  readonly segments: Segment[]
+  /** The greatest order found. */
+  readonly lastOrder: number
+  readonly damage: readonly Damage[]
+}
+
+export interface RecoveryTarget {
+  /** A queue of this number exists. */
+  knows(queueId: number): boolean
+  /** Messages in their order. */
+  restore(message: RecoveredMessage): void
+  /** Messages that were restored and turn out to have moved elsewhere. */
+  forget(moved: ReadonlySet<string>): void
+}
+
+/** How `forget` names a message of a queue. */
+export function moveKey(queueId: number, segment: number, ordinal: number): string {
+  return `${queueId}/${segment}/${ordinal}`
+}
+
+/** What is known of one message in one queue: not settled, handed out, or how often it came back. */
+const unknown = 0
+const delivered = 1
+const settled = 0xff_ffff_ff
+
+export async function recover(directory: string, files: Files, target: RecoveryTarget): Promise<Recovered> {
+  const numbers = readdirSync(directory)
+    .flatMap(name => /^(\d{8,})\.log$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b)
+  const segments: Segment[] = []
+  const damage: Damage[] = []
+  const moved = new Set<string>()
+  let lastOrder = 0
+  for (const number of numbers) {
+    const { settledBytes, states } = readSettled(directory, number)
+    const path = segmentPath(directory, number, 'log')
+    const bytes = readFileSync(path)
+    const whole = checkHeader(bytes, 'CHASQLOG', number, path) === 'ok'
+    const segment = new Segment(directory, number, files, { salt: whole ? saltOf(bytes) : 0, settledBytes })
+    segments.push(segment)
+    if (!whole) continue
+    let at = headerBytes
+    while (at < bytes.length) {
+      const end = soundRecord(bytes, at, segment.salt)
+      if (end === undefined) {
+        const next = soundBehind(bytes, at, segment.salt)
+        if (next === undefined) break
+        damage.push({ path, offset: at, bytes: next - at })
+        segment.damaged = true
+        at = next
+        continue
+      }
+      const summary = summarizeRecord(bytes, at, end)
+      const { ordinal } = summary
+      segment.records = ordinal + 1
+      lastOrder = Math.max(lastOrder, summary.order)
+      for (const from of summary.settlements) moved.add(moveKey(from.queueId, from.segment, from.ordinal))
+      const holders: { queueId: number; redelivered: boolean; returns: number }[] = []
+      for (const queueId of summary.queueIds) {
+        if (!target.knows(queueId)) continue
+        const state = states.get(queueId)?.[ordinal] ?? unknown
+        if (state === settled) continue
+        holders.push({ queueId, redelivered: state >= delivered, returns: Math.max(0, state - delivered) })
+      }
+      if (holders.length > 0) {
+        segment.live += holders.length
+        const place = { segment, ordinal, offset: at, length: end - at }
+        target.restore({ place, bodyBytes: summary.bodyBytes, holders })
+      }
+      at = end
+    }
+    if (at < bytes.length) truncateSync(path, at)
+    segment.bytes = at
+    await nextTick()
+  }
+  if (moved.size > 0) target.forget(moved)
+  return { segments, lastOrder, damage }
+}
+
+function segmentPath(directory: string, number: number, suffix: 'log' | 'settled'): string {
+  return join(directory, `${String(number).padStart(8, '0')}.${suffix}`)
+}
+
+function readSettled(directory: string, number: number) {
+  const states = new Map<number, Uint32Array>()
+  const path = segmentPath(directory, number, 'settled')
+  const bytes = existsSync(path) ? readFileSync(path) : Buffer.alloc(0)
+  if (checkHeader(bytes, 'CHASQSET', number, path) === 'cut') return { settledBytes: 0, states }
+  readEntries(bytes, headerBytes, (queueId, ordinal, kind, value) => {
+    const count = kind === kindReturned ? 1 : value
+    const known = roomFor(states, queueId, ordinal + count)
+    for (let index = ordinal; index < ordinal + count; index++) {
+      const state = kind === kindSettled ? settled : kind === kindDelivered ? delivered : delivered + value
+      known[index] = Math.max(known[index]!, state)
+    }
+  })
+  return { settledBytes: Segment.settledLength(bytes.length), states }
+}
+
+function roomFor(states: Map<number, Uint32Array>, queueId: number, length: number): Uint32Array {
+  const known = states.get(queueId)
+  if (known !== undefined && known.length >= length) return known
+  const larger = new Uint32Array(Math.max(1024, 2 ** Math.ceil(Math.log2(length))))
+  if (known !== undefined) larger.set(known)
+  states.set(queueId, larger)
+  return larger
+}
+
+/** Where the next sound record begins behind a broken one; undefined when none does, and the end is torn. */
+function soundBehind(bytes: Buffer, broken: number, salt: number): number | undefined {
+  for (let at = broken + 1; at < bytes.length; at++) if (soundRecord(bytes, at, salt) !== undefined) return at
+  return undefined
+}
