@@ -1,0 +1,186 @@
+/** basic.*: publishing, consuming, settling (AMQP 0-9-1 section 1.8). The busy part: one call per message. */
+import {
+  AmqpError,
+  BASIC_ACK,
+  BASIC_CANCEL,
+  BASIC_CANCEL_OK,
+  BASIC_CONSUME,
+  BASIC_CONSUME_OK,
+  BASIC_DELIVER,
+  BASIC_GET,
+  BASIC_GET_EMPTY,
+  BASIC_GET_OK,
+  BASIC_NACK,
+  BASIC_PUBLISH,
+  BASIC_QOS,
+  BASIC_QOS_OK,
+  BASIC_RECOVER,
+  BASIC_RECOVER_ASYNC,
+  BASIC_RECOVER_OK,
+  BASIC_REJECT,
+  BASIC_RETURN,
+  type BasicPublish,
+  type ContentMethod,
+  type FrameWriter,
+  type Method,
+} from '@chasqui/amqp'
+import type { BrokerMessage, Delivery } from '../../message.ts'
+import { OutgoingDelivery } from '../../vhost/session.ts'
+import type { Channel } from '../channel.ts'
+import { IncomingMessage } from '../incoming-message.ts'
+import { checkProperties, HAS_EXPIRATION, HAS_USER_ID, PERSISTENT } from '../property-check.ts'
+import { unimplemented } from './unimplemented.ts'
+
+/** Reply code of basic.return for a mandatory message that no queue takes; the definition lacks it. */
+const noRoute = 312
+/** RabbitMQ's upper end for times to live, in milliseconds. */
+const maxExpirationMs = 4_294_967_295
+
+export function onBasicMethod(channel: Channel, method: Method): void {
+  const { session } = channel
+  switch (method.id) {
+    case BASIC_ACK:
+      session.ack(method.deliveryTag, method.multiple)
+      return
+    case BASIC_NACK:
+      session.nack(method.deliveryTag, method.multiple, method.requeue)
+      return
+    case BASIC_REJECT:
+      session.nack(method.deliveryTag, false, method.requeue)
+      return
+    case BASIC_QOS:
+      if (method.prefetchSize !== 0) {
+        throw AmqpError.of('not-implemented', `prefetch_size!=0 (${method.prefetchSize})`)
+      }
+      session.qos(method.prefetchCount, method.global)
+      channel.reply({ id: BASIC_QOS_OK })
+      return
+    case BASIC_CONSUME: {
+      const consumerTag = session.consume(method)
+      if (!method.noWait) channel.reply({ id: BASIC_CONSUME_OK, consumerTag })
+      return
+    }
+    case BASIC_CANCEL:
+      session.cancel(method.consumerTag)
+      if (!method.noWait) channel.reply({ id: BASIC_CANCEL_OK, consumerTag: method.consumerTag })
+      return
+    case BASIC_CANCEL_OK:
+      // An answer to our own basic.cancel, which asks for none: RabbitMQ's clients send it all the same.
+      return
+    case BASIC_GET: {
+      const got = session.get(method.queue, method.noAck)
+      if (got === undefined) {
+        channel.reply({ id: BASIC_GET_EMPTY })
+        return
+      }
+      const message = onTheWire(got)
+      const { tag: deliveryTag, redelivered, remaining: messageCount } = got
+      const { exchange, routingKey } = message
+      channel.writer.content(
+        channel.number,
+        { id: BASIC_GET_OK, deliveryTag, redelivered, exchange, routingKey, messageCount },
+        message.propertyBytes,
+        message.body,
+      )
+      return
+    }
+    case BASIC_RECOVER:
+      session.recover(method.requeue)
+      channel.reply({ id: BASIC_RECOVER_OK })
+      return
+    case BASIC_RECOVER_ASYNC:
+      session.recover(method.requeue)
+      return
+    default:
+      throw unimplemented()
+  }
+}
+
+/** A publish: routed, returned where it must be, and confirmed where confirms were asked for. */
+export function onPublish(
+  channel: Channel,
+  method: ContentMethod,
+  header: Buffer,
+  start: number,
+  end: number,
+  body: Buffer,
+): void {
+  if (method.id !== BASIC_PUBLISH) throw unimplemented()
+  if (method.immediate) throw AmqpError.of('not-implemented', 'immediate=true')
+  const found = checkProperties(header, start, end)
+  const message = new IncomingMessage(
+    method.exchange,
+    method.routingKey,
+    header,
+    start,
+    end,
+    body,
+    (found & PERSISTENT) !== 0,
+  )
+  if (found > PERSISTENT) checkRareProperties(channel, message, found)
+  const { routed, rejected, commit } = channel.session.publish(message)
+  if (routed === 0 && method.mandatory) giveBack(channel, method, message)
+  if (channel.confirms === undefined) return
+  if (rejected) channel.confirms.rejected()
+  else channel.confirms.taken(commit)
+}
+
+/** Sends a batch of deliveries of one consumer. */
+export function deliver(writer: FrameWriter, channel: number, deliveries: readonly Delivery[]): void {
+  for (const delivery of deliveries) {
+    const message = onTheWire(delivery)
+    writer.content(
+      channel,
+      {
+        id: BASIC_DELIVER,
+        consumerTag: delivery.consumerTag,
+        deliveryTag: delivery.tag,
+        redelivered: delivery.redelivered,
+        exchange: message.exchange,
+        routingKey: message.routingKey,
+      },
+      message.propertyBytes,
+      message.body,
+    )
+  }
+}
+
+function onTheWire(delivery: Delivery): BrokerMessage {
+  return delivery instanceof OutgoingDelivery ? delivery.wireMessage : delivery.message
+}
+
+function checkRareProperties(channel: Channel, message: IncomingMessage, found: number): void {
+  const { expiration, userId } = message.properties
+  if ((found & HAS_USER_ID) !== 0 && userId !== channel.user) {
+    throw AmqpError.of(
+      'precondition-failed',
+      `user_id property set to '${userId}' but authenticated user was '${channel.user}'`,
+    )
+  }
+  if ((found & HAS_EXPIRATION) !== 0) checkExpiration(expiration!)
+}
+
+/** In RabbitMQ's words. A good one is refused too, for now: a message that should go must not stay unnoticed. */
+function checkExpiration(expiration: string): never {
+  const [, digits, rest] = /^([+-]?\d+)?(.*)$/s.exec(expiration)!
+  let wrong = ''
+  if (digits === undefined) wrong = 'no_integer'
+  else if (rest !== '') wrong = `{leftover_string,"${rest}"}`
+  else if (Number(digits) < 0) wrong = `{value_negative,${Number(digits)}}`
+  else if (Number(digits) > maxExpirationMs) wrong = `{value_too_large,${digits}}`
+  throw AmqpError.of(
+    'precondition-failed',
+    wrong === ''
+      ? 'the property expiration is not supported by this broker yet: publish without it'
+      : `invalid expiration '${expiration}': ${wrong}`,
+  )
+}
+
+function giveBack(channel: Channel, { exchange, routingKey }: BasicPublish, message: BrokerMessage): void {
+  channel.writer.content(
+    channel.number,
+    { id: BASIC_RETURN, replyCode: noRoute, replyText: 'NO_ROUTE', exchange, routingKey },
+    message.propertyBytes,
+    message.body,
+  )
+}
