@@ -94,6 +94,8 @@ export class Channel {
   }
   #state: 'open' | 'closing' | 'closed' = 'open'
   #closing: Promise<void> | undefined
+  /** Resolves `#closing`. */
+  #closed: (() => void) | undefined
   #closeReason: AmqpError | ConnectionError | undefined
   #confirming = false
   #flushScheduled = false
@@ -454,13 +456,13 @@ export class Channel {
     return this.#closing
   }
 
-  async #startClosing(reason: { replyCode: number; replyText: string }): Promise<void> {
-    const closed = this.#request({ id: CHANNEL_CLOSE, ...reason, classId: 0, methodId: 0 }, () =>
-      this.#finish(this.#closeReason),
-    )
+  #startClosing(reason: { replyCode: number; replyText: string }): Promise<void> {
+    this.#flushAcks()
+    this.#writer.method(this.number, { id: CHANNEL_CLOSE, ...reason, classId: 0, methodId: 0 })
     this.#state = 'closing'
-    // Without an answer the connection ended, and with it the channel.
-    await closed.catch(() => undefined)
+    return new Promise(resolve => {
+      this.#closed = resolve
+    })
   }
 
   /** Writes a request and waits for its answer, which `answered` sees first, inside the reading of it. */
@@ -504,6 +506,11 @@ export class Channel {
         break
       case CHANNEL_CLOSE:
         this.#onServerClose(method)
+        break
+      case CHANNEL_CLOSE_OK:
+        // Where both sides closed at once, requests before ours may be left without an answer.
+        if (this.#state === 'closing') this.#finish(this.#closeReason)
+        else this.#protocolError('the server sent channel.close-ok, which nobody asked for')
         break
       case CHANNEL_FLOW:
         // RabbitMQ no longer sends it; where a broker does, its socket holds us back all the same.
@@ -661,6 +668,7 @@ export class Channel {
     this.#requests.fail(this.#closeReason)
     this.#confirms.lose(this.#closeReason)
     this.#closeListeners.call(cause => this.#reportLate(cause), error)
+    this.#closed?.()
   }
 
   /** There is no channel left to close for it: the connection is. */

@@ -36,11 +36,12 @@ export interface Opened {
 
 type Step = 'connect' | 'start' | 'tune' | 'open'
 
+/** What the server is waited for, to follow "instead of" and "while". */
 const doing: Record<Step, string> = {
-  connect: 'to accept the connection',
-  start: 'to greet (is it an AMQP 0-9-1 server?)',
-  tune: 'to answer the credentials',
-  open: 'to open the virtual host',
+  connect: 'accepting the connection',
+  start: 'greeting (is it an AMQP 0-9-1 server?)',
+  tune: 'answering the credentials',
+  open: 'opening the virtual host',
 }
 
 /** Calls back once: with what was opened, from inside the reading of its last frame, or with the reason. */
@@ -124,7 +125,7 @@ export function openTransport(
     () =>
       end(
         'timeout',
-        `${options.address} took longer than ${options.connectTimeoutMs} ms ${doing[step]}. Raise connectTimeoutMs if it may.`,
+        `${options.address} was not through with ${doing[step]} after ${options.connectTimeoutMs} ms. Raise connectTimeoutMs if it may take longer.`,
       ),
     options.connectTimeoutMs,
   )
@@ -166,7 +167,7 @@ function explain(
   if (!(error instanceof ConnectionError)) {
     return new ConnectionError('disconnected', error?.message ?? 'The connection was closed in the handshake.', error)
   }
-  if (error.code !== 'disconnected') return error
+  if (error.code !== 'disconnected' || error.cause instanceof AmqpError) return error
   if (step === 'tune' && !tellsWhy(serverProperties)) {
     return new ConnectionError(
       'authentication',
@@ -174,11 +175,7 @@ function explain(
       error,
     )
   }
-  return new ConnectionError(
-    'disconnected',
-    `${options.address} hung up instead of ${doing[step].replace(/^to /, 'being ready to ')}.`,
-    error,
-  )
+  return new ConnectionError('disconnected', `${options.address} hung up instead of ${doing[step]}.`, error)
 }
 
 function tellsWhy(serverProperties: FieldTable): boolean {
