@@ -8,6 +8,7 @@
  * acknowledgements must go through then. After a loss the order is: connection, channel, topology, and on the other
  * link the consumers; the driver is `up` again only when all of them consume.
  */
+import { setTimeout } from 'node:timers/promises'
 import { AmqpError } from '@chasqui/amqp'
 import type { Connection, ConnectionOptions } from '@chasqui/amqp/client'
 import {
@@ -28,8 +29,9 @@ import {
   type Target,
   type Topology,
 } from '@chasqui/driver'
+import { backoffMs } from './backoff.ts'
 import { queueDepth } from './existing.ts'
-import { refusal, textOf } from './failures.ts'
+import { isLoss, refusal, textOf } from './failures.ts'
 import { Link } from './link.ts'
 import { queueOf } from './queue-names.ts'
 import { AmqpReceiver } from './receiver.ts'
@@ -142,7 +144,7 @@ class AmqpDriver implements Driver {
     const receiver = new AmqpReceiver(
       {
         connection: () => this.#consumer.connection,
-        ensure: (connection, of) => this.#topology.ensure(connection, 'queue', queueOf(of)),
+        create: (connection, of) => this.#topology.ensure(connection, 'queue', queueOf(of)),
         changed: () => this.#update(),
         ended: ended => {
           this.#receivers.delete(ended)
@@ -198,7 +200,7 @@ class AmqpDriver implements Driver {
     const channel = await connection.openChannel()
     channel.onClose(error => {
       this.#sender.detach()
-      if (connection.closed || this.#closing !== undefined) return
+      if (connection.closed) return
       // A publication ended its channel: to a topic that vanished, or that this user may not write to.
       this.#recoverChannel(connection, error).catch(cause => {
         connection.destroy(cause instanceof Error ? cause : new Error(textOf(cause)))
@@ -221,9 +223,7 @@ class AmqpDriver implements Driver {
   async #recreate(to: Target): Promise<boolean> {
     if (to.kind === 'topic' || to.kind === 'reply') return false
     const name = queueOf(to)
-    if (!this.#topology.isOurs('queue', name)) return false
-    await this.#topology.ensure(await this.#control(), 'queue', name)
-    return true
+    return await this.#topology.ensure(await this.#control(), 'queue', name)
   }
 
   /** The connection for looks and declarations: the publisher's unless the broker has stopped reading from it. */
@@ -249,12 +249,21 @@ class AmqpDriver implements Driver {
     return await this.#guarded(async () => await Scratch.with(await this.#control(), work))
   }
 
-  /** Whatever goes wrong comes out as ours. */
+  /**
+   * Does it again when the connection is lost under it, for all that is done here can be done twice. Whatever goes
+   * wrong comes out as ours.
+   */
   async #guarded<Result>(work: () => Promise<Result>): Promise<Result> {
-    try {
-      return await work()
-    } catch (error) {
-      throw this.#closing === undefined ? refusal(error, 'what was asked for') : closedError()
+    const until = Date.now() + reconnectPatienceMs
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await work()
+      } catch (error) {
+        if (this.#closing !== undefined) throw closedError()
+        const failure = refusal(error, 'what was asked for')
+        if (!isLoss(failure) || Date.now() >= until) throw failure
+      }
+      await setTimeout(backoffMs(attempt))
     }
   }
 

@@ -8,6 +8,7 @@ import { ChasquiError, type ErrorCode, isChasquiError } from '@chasqui/driver'
 
 export const replyCode = {
   noRoute: 312,
+  connectionForced: 320,
   accessRefused: 403,
   notFound: 404,
   resourceLocked: 405,
@@ -66,7 +67,11 @@ export function connectFailure(error: unknown, where: string): ChasquiError {
 export function refusal(error: unknown, what: string): ChasquiError {
   if (isChasquiError(error)) return error
   const options = { cause: error, details: { destination: what } }
-  if (!(error instanceof AmqpError)) {
+  if (error instanceof ConnectionError && error.code === 'channels-exhausted') {
+    return new ChasquiError('buffer-full', `${error.message} This was for ${what}.`, options)
+  }
+  // Forced: by an operator, or by a broker that stops.
+  if (!(error instanceof AmqpError) || error.replyCode === replyCode.connectionForced) {
     return new ChasquiError(
       'disconnected',
       `The connection was lost before the broker answered for ${what}: ${textOf(error)}. Try again.`,
@@ -119,8 +124,15 @@ export function refusal(error: unknown, what: string): ChasquiError {
   }
 }
 
+/** The connection went away, so that the same may work on the next one. */
+export function isLoss({ code, cause }: ChasquiError): boolean {
+  if (code === 'connect-failed' || code === 'connect-timeout') return true
+  if (code !== 'disconnected') return false
+  return cause instanceof ConnectionError || hasReplyCode(cause, replyCode.connectionForced)
+}
+
 /** An existing destination that cannot be used as it is. */
-export function differs(what: string, differences: readonly Difference[], cause?: unknown): ChasquiError {
+function differs(what: string, differences: readonly Difference[], cause?: unknown): ChasquiError {
   return new ChasquiError(
     'destination-differs',
     `The ${what} exists and differs: ${describe(differences)}. Delete it, declare it as it is, or use another name.`,

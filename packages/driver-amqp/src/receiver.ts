@@ -25,15 +25,15 @@ import {
   type Source,
 } from '@chasqui/driver'
 import { backoffMs } from './backoff.ts'
-import { refusal, textOf } from './failures.ts'
+import { hasReplyCode, refusal, replyCode, textOf } from './failures.ts'
 import { deliveriesOf, fromDelivery } from './mapping.ts'
 import { queueOf } from './queue-names.ts'
 
 export interface ReceiverHost {
   /** The connection for consumers while it is up. */
   connection(): Connection | undefined
-  /** Creates the source's queue if it vanished and is ours to create. */
-  ensure(connection: Connection, source: Source): Promise<void>
+  /** Creates the source's queue that vanished; resolves false where it is not ours to create. */
+  create(connection: Connection, source: Source): Promise<boolean>
   /** Whether it consumes has changed. */
   changed(): void
   /** It will not consume again. */
@@ -91,7 +91,7 @@ export class AmqpReceiver implements Receiver {
   /** Consumes for the first time on this connection; rejects where that is refused. */
   async start(connection: Connection): Promise<void> {
     try {
-      await this.#open(connection)
+      await this.#openOrCreate(connection)
     } catch (error) {
       throw refusal(error, `queue '${this.#queue}'`)
     }
@@ -137,8 +137,17 @@ export class AmqpReceiver implements Receiver {
     if (channel !== undefined && !channel.closed) await channel.close()
   }
 
+  async #openOrCreate(connection: Connection): Promise<void> {
+    try {
+      await this.#open(connection)
+    } catch (error) {
+      const isMissing = hasReplyCode(error, replyCode.notFound)
+      if (!isMissing || !(await this.#host.create(connection, this.#source))) throw error
+      await this.#open(connection)
+    }
+  }
+
   async #open(connection: Connection): Promise<void> {
-    await this.#host.ensure(connection, this.#source)
     const channel = await connection.openChannel()
     channel.onClose(error => this.#lose(channel, error === undefined ? 'the channel was closed' : textOf(error)))
     channel.onCancel(() => this.#lose(channel, `queue '${this.#queue}' was deleted`))
@@ -179,7 +188,7 @@ export class AmqpReceiver implements Receiver {
   async #reopen(connection: Connection): Promise<void> {
     clearTimeout(this.#retryTimer)
     try {
-      await this.#open(connection)
+      await this.#openOrCreate(connection)
     } catch (error) {
       // A later connection has us by now, or will.
       if (this.#state !== 'down') return

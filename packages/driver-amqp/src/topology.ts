@@ -50,7 +50,7 @@ export class TopologyKeeper {
   readonly #queueArguments: QueueArguments
   /** By `queue:NAME`, with a subscription under its queue's name, and `topic:NAME`; in the order of declaration. */
   readonly #known = new Map<string, Known>()
-  readonly #ensuring = new Map<string, Promise<void>>()
+  readonly #ensuring = new Map<string, Promise<boolean>>()
 
   constructor(queueArguments: QueueArguments) {
     this.#queueArguments = queueArguments
@@ -59,11 +59,6 @@ export class TopologyKeeper {
   /** True where what was confirmed for this queue or topic survives a restart of the broker. */
   isDurable(kind: 'queue' | 'topic', name: string): boolean {
     return this.#known.get(`${kind}:${name}`)?.durable === true
-  }
-
-  /** True where `ensure` would create it. */
-  isOurs(kind: 'queue' | 'topic', name: string): boolean {
-    return this.#known.get(`${kind}:${name}`)?.create === true
   }
 
   /** See `Driver.declare`. */
@@ -98,15 +93,19 @@ export class TopologyKeeper {
     })
   }
 
-  /** Creates one queue or topic that vanished while we were connected. Several calls at once are one. */
-  ensure(connection: Connection, kind: 'queue' | 'topic', name: string): Promise<void> {
+  /**
+   * Creates one queue or topic that vanished while we were connected. Resolves false where it is not ours to create.
+   * Several calls at once are one.
+   */
+  ensure(connection: Connection, kind: 'queue' | 'topic', name: string): Promise<boolean> {
     const key = `${kind}:${name}`
     const known = this.#known.get(key)
-    if (known?.create !== true) return Promise.resolve()
+    if (known?.create !== true) return Promise.resolve(false)
     let ensuring = this.#ensuring.get(key)
     if (ensuring === undefined) {
       ensuring = Scratch.with(connection, async scratch => {
         known.durable = await this.#create(scratch, known.destination)
+        return true
       }).finally(() => this.#ensuring.delete(key))
       this.#ensuring.set(key, ensuring)
     }
@@ -212,11 +211,12 @@ export class TopologyKeeper {
   /** A name is a queue or a topic, never both (DESIGN, "Names"); AMQP itself would allow it. */
   async #refuseOtherKind(scratch: Scratch, destination: Destination): Promise<void> {
     // Known already: looked at when it was declared first.
-    if (destination.kind === 'subscription' || this.#known.has(keyOf(destination))) return
-    const { kind, name } = destination
-    const isOther = kind === 'topic' ? await queueExists(scratch, name) : await exchangeExists(scratch, name)
+    if (this.#known.has(keyOf(destination))) return
+    const name = destination.kind === 'subscription' ? destination.topic : destination.name
+    const isQueue = destination.kind === 'queue'
+    const isOther = isQueue ? await exchangeExists(scratch, name) : await queueExists(scratch, name)
     if (!isOther) return
-    const [asked, found] = kind === 'topic' ? ['topic', 'queue'] : ['queue', 'topic (an exchange)']
+    const [asked, found] = isQueue ? ['queue', 'topic (an exchange)'] : ['topic', 'queue']
     throw new ChasquiError(
       'destination-kind',
       `'${name}' is asked for as a ${asked}, and the broker has a ${found} of that name. Use another name, or delete the ${found}.`,
