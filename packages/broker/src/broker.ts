@@ -58,6 +58,7 @@ export class Broker {
         name: '/',
         clock: this.#options.clock,
         memoryLimitBytes: this.#options.memoryLimitBytes,
+        onWarning: this.#options.onWarning,
         onUnreadable: ({ segment, offset, length }) => this.#damaged({ path: segment.logPath, offset, bytes: length }),
       })
       if (this.#options.dataDirectory !== undefined) await this.#open(this.#options.dataDirectory, this.#vhost)
@@ -82,7 +83,10 @@ export class Broker {
     try {
       const definitions = Definitions.open(path, files)
       for (const definition of definitions.current) vhost.restoreDefinition(definition)
-      const opened = await GroupCommit.open({ directory: messagesDirectory(path), definitions, files }, vhost)
+      const opened = await GroupCommit.open(
+        { directory: messagesDirectory(path), definitions, files, onWarning: this.#options.onWarning },
+        vhost,
+      )
       this.#store = opened.store
       vhost.useStore(opened.store)
       for (const damage of opened.damage) this.#damaged(damage)
@@ -95,9 +99,8 @@ export class Broker {
 
   #damaged(damage: Damage): void {
     this.#damage.push(damage)
-    process.emitWarning(
+    this.#options.onWarning(
       `${damage.bytes} bytes of ${damage.path} from ${damage.offset} on cannot be read; what was there is not delivered. The file is kept.`,
-      'ChasquiWarning',
     )
   }
 

@@ -14,6 +14,11 @@ export interface BrokerOptions {
    * 1 MiB. Messages that the store has are dropped from memory before that.
    */
   readonly memoryLimitBytes?: number | undefined
+  /**
+   * Told, in a sentence, of what went wrong without anybody's call failing: a part of the data directory that cannot be
+   * read, a session's listener that threw, changes given up at close. Default: a process warning.
+   */
+  readonly onWarning?: ((sentence: string) => void) | undefined
   /** The time; for tests. */
   readonly clock?: Clock | undefined
   /** The file system under the store; for tests. */
@@ -24,6 +29,7 @@ export interface ResolvedOptions {
   readonly dataDirectory: string | undefined
   readonly listeners: readonly Listener[]
   readonly memoryLimitBytes: number
+  readonly onWarning: (sentence: string) => void
   readonly clock: Clock
   readonly files: Files
 }
@@ -49,6 +55,7 @@ export function resolveOptions(options: BrokerOptions): ResolvedOptions {
     dataDirectory: options.dataDirectory,
     listeners: options.listeners ?? [],
     memoryLimitBytes,
+    onWarning: options.onWarning ?? (sentence => process.emitWarning(sentence, 'ChasquiWarning')),
     clock: options.clock ?? systemClock,
     files: options.files ?? nodeFiles,
   }

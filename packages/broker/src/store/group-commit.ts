@@ -58,6 +58,8 @@ export interface GroupCommitOptions {
   readonly directory: string
   readonly definitions: Definitions
   readonly files: Files
+  /** Told, in a sentence, of what is given up at close. */
+  onWarning(sentence: string): void
 }
 
 export class GroupCommit implements Store {
@@ -68,6 +70,7 @@ export class GroupCommit implements Store {
   readonly #directory: string
   readonly #definitions: Definitions
   readonly #files: Files
+  readonly #onWarning: (sentence: string) => void
   readonly #segments = new Set<Segment>()
   /** Segments with entries to write. */
   readonly #noted = new Set<Segment>()
@@ -96,6 +99,7 @@ export class GroupCommit implements Store {
     this.#directory = options.directory
     this.#definitions = options.definitions
     this.#files = options.files
+    this.#onWarning = options.onWarning
     this.#chunk = Buffer.allocUnsafeSlow(chunkBytes)
     this.#gathering = newBatch()
     // Takes its number in `recover`, before anything is appended.
@@ -500,9 +504,8 @@ export class GroupCommit implements Store {
     clearTimeout(this.#retry)
     const lost = this.appended - this.committed
     if (lost === 0) return
-    process.emitWarning(
+    this.#onWarning(
       `The broker closes with ${lost} unconfirmed changes that could not be written: ${this.#trouble ?? 'the disk is slow'}.`,
-      'ChasquiWarning',
     )
     this.#writing = undefined
     this.committed = this.appended

@@ -63,6 +63,8 @@ export interface VirtualHostOptions {
   readonly clock: Clock
   /** Bytes of messages in memory at which publishers are blocked. */
   readonly memoryLimitBytes: number
+  /** Told, in a sentence, of what went wrong without anybody's call failing. */
+  onWarning(sentence: string): void
   /** Told of what cannot be read from disk. */
   onUnreadable?(place: RecordPlace): void
 }
@@ -91,6 +93,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
   readonly name: string
   readonly #clock: Clock
   #store: Store | undefined
+  readonly #onWarning: (sentence: string) => void
   readonly #onUnreadable: (place: RecordPlace) => void
   /** Queues by their number in the store, while it brings back what it has. */
   readonly #restoring = new Map<number, Queue>()
@@ -125,6 +128,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     this.name = options.name
     this.#clock = options.clock
     this.#memoryLimitBytes = options.memoryLimitBytes
+    this.#onWarning = options.onWarning
     this.#onUnreadable = options.onUnreadable ?? (() => {})
     for (const [name, type] of predeclared) this.#addExchange(name, type, { durable: true })
   }
@@ -757,7 +761,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     try {
       session.flush()
     } catch (error) {
-      process.emitWarning(`A session's onDeliveries threw, the session is closed: ${String(error)}`, 'ChasquiWarning')
+      this.#onWarning(`A session's onDeliveries threw, the session is closed: ${String(error)}`)
       session.close()
     }
   }

@@ -152,15 +152,15 @@ describe('consuming', () => {
   })
 
   test('[onDeliveries] a listener that throws loses its session, and no message', async () => {
-    const broker = await startBroker()
-    const warned = new Promise<Error>(resolve => process.once('warning', resolve))
+    const warnings: string[] = []
+    const broker = await startBroker({ onWarning: sentence => warnings.push(sentence) })
     const bad = openClient(broker, () => {
       throw new Error('no')
     })
     bad.session.declareQueue({ queue: 'q' })
     bad.session.consume({ queue: 'q' })
     bad.session.publish(message('1', { routingKey: 'q' }))
-    expect((await warned).message).toContain('onDeliveries threw')
+    await expect.poll(() => warnings).toEqual([expect.stringContaining('onDeliveries threw')])
     expect(bad.session.closed).toBe(true)
     expect(broker.vhost.inspect('q')).toEqual({ ready: 1, unsettled: 0, consumers: 0 })
   })

@@ -1,0 +1,81 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { Broker } from '@chasqui/broker'
+import { expect, test } from 'vitest'
+import { temporaryDirectory } from '../directory.ts'
+import { bodyOf, openClient } from '../engine.ts'
+
+interface Seen {
+  confirmed: number
+  readonly acknowledged: Set<number>
+  readonly deadLettered: Set<number>
+}
+
+/** Runs the publisher from this number on and kills it with SIGKILL once `confirms` more are confirmed. */
+async function publishAndKill(directory: string, first: number, confirms: number): Promise<Seen> {
+  const program = new URL('./publisher-process.ts', import.meta.url).pathname
+  const child = spawn(process.execPath, ['--conditions=@chasqui/source', program, directory, String(first)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const exit = once(child, 'exit')
+  const seen: Seen = { confirmed: first - 1, acknowledged: new Set(), deadLettered: new Set() }
+  for await (const line of createInterface({ input: child.stdout })) {
+    const [what, number] = [line[0], Number(line.slice(2))]
+    if (what === 'c') seen.confirmed = number
+    else if (what === 'a') seen.acknowledged.add(number)
+    else if (what === 'd') seen.deadLettered.add(number)
+    if (seen.confirmed >= first + confirms) child.kill('SIGKILL')
+  }
+  const [, signal] = await exit
+  expect(signal).toBe('SIGKILL')
+  return seen
+}
+
+test('[kill -9] while it publishes, five times: nothing confirmed is lost, order stands, a move is whole', async () => {
+  const directory = temporaryDirectory()
+  const confirmed: number[] = []
+  const settled = new Set<number>()
+  const deadLettered = new Set<number>()
+  let next = 1
+  for (let round = 0; round < 5; round++) {
+    const seen = await publishAndKill(directory, next, 500 + round * 700)
+    for (let number = next; number <= seen.confirmed; number++) confirmed.push(number)
+    for (const number of seen.acknowledged) settled.add(number)
+    for (const number of seen.deadLettered) deadLettered.add(number)
+    next += 1_000_000
+
+    const broker = new Broker({ dataDirectory: directory })
+    await broker.start()
+    expect(broker.damage).toEqual([])
+    const { session } = openClient(broker)
+    const numbers = (queue: string) => drainAndPutBack(session, queue).map(body => Number(body.slice(0, 10)))
+    const kept = numbers('kept')
+    expect(missing(confirmed, new Set(kept))).toEqual([])
+    expect(kept).toEqual(kept.toSorted((a, b) => a - b))
+    expect(new Set(kept).size).toBe(kept.length)
+
+    const waiting = numbers('consumed')
+    const dead = numbers('dead')
+    expect(waiting).toEqual(waiting.toSorted((a, b) => a - b))
+    const somewhere = new Set([...waiting, ...dead, ...settled])
+    expect(missing(confirmed, somewhere)).toEqual([])
+    // What was dead-lettered is in one of the two queues, never in both, and only what was asked for.
+    expect(new Set([...waiting, ...dead]).size).toBe(waiting.length + dead.length)
+    expect(dead.filter(number => !deadLettered.has(number))).toEqual([])
+    session.close()
+    await broker.close()
+  }
+  expect(confirmed.length).toBeGreaterThan(5000)
+})
+
+function drainAndPutBack(session: ReturnType<typeof openClient>['session'], queue: string): string[] {
+  const bodies: string[] = []
+  for (let got = session.get(queue, false); got !== undefined; got = session.get(queue, false)) bodies.push(bodyOf(got))
+  session.recover(true)
+  return bodies
+}
+
+function missing(wanted: readonly number[], present: ReadonlySet<number>): number[] {
+  return wanted.filter(number => !present.has(number))
+}
