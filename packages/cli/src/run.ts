@@ -1,0 +1,38 @@
+/** The command line: finds the command, runs it, and turns a failure into one sentence and an exit code. */
+import { isChasquiError } from '@chasqui/driver'
+import { Command, CommanderError } from 'commander'
+import { brokerCommand } from './commands/broker.ts'
+
+/** Exit codes, as scripts see them. */
+const exitCode = { ok: 0, failed: 1, usage: 2 } as const
+
+/**
+ * Runs `chasqui` with the words after its name. Resolves with the exit code once the command has ended; prints what
+ * went wrong as one sentence (with `--json`: as one JSON line) on standard error and does not reject.
+ */
+export async function run(words: readonly string[], version: string): Promise<number> {
+  const program = new Command('chasqui')
+    .description('Messages between services, on a broker that comes in the box or on the one you have.')
+    .version(version)
+    .exitOverride()
+    .showHelpAfterError('(chasqui --help lists the commands)')
+    .configureHelp({ helpWidth: Math.min(process.stdout.columns ?? 80, 100) })
+  program.addCommand(brokerCommand().exitOverride())
+  try {
+    await program.parseAsync(words, { from: 'user' })
+    return exitCode.ok
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.ok : exitCode.usage
+    report(error, words.includes('--json'))
+    return exitCode.failed
+  }
+}
+
+function report(error: unknown, json: boolean): void {
+  const known = isChasquiError(error)
+  const message = error instanceof Error ? error.message : String(error)
+  if (json) console.error(JSON.stringify({ error: known ? error.code : 'internal', message }))
+  else if (known) console.error(`chasqui: ${message}`)
+  // What we did not foresee is ours to mend: the stack goes with it.
+  else console.error('chasqui: this should not have happened; please report it.\n', error)
+}

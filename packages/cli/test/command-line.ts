@@ -1,0 +1,58 @@
+/** `chasqui` as people start it: a process of its own, run from the sources. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { onTestFinished } from 'vitest'
+
+const bin = fileURLToPath(new URL('../../chasqui/src/bin.ts', import.meta.url))
+
+export class CommandLine {
+  readonly child: ChildProcess
+  readonly directory: string
+  out = ''
+  err = ''
+  readonly #ended: Promise<number>
+  #wake: () => void = () => undefined
+
+  /** Starts it in an empty directory of its own, which goes with the test, as the process does. */
+  constructor(...words: string[]) {
+    this.directory = mkdtempSync(join(tmpdir(), 'chasqui-cli-'))
+    const { CHASQUI_URL: _url, COLUMNS: _columns, ...env } = process.env
+    this.child = spawn(process.execPath, ['--conditions=@chasqui/source', bin, ...words], { cwd: this.directory, env })
+    this.child.stdout!.on('data', text => {
+      this.out += text
+      this.#wake()
+    })
+    this.child.stderr!.on('data', text => {
+      this.err += text
+    })
+    this.#ended = once(this.child, 'close').then(([code, signal]) => {
+      this.#wake()
+      return code ?? signal
+    })
+    onTestFinished(async () => {
+      this.child.kill('SIGKILL')
+      await this.#ended
+      rmSync(this.directory, { recursive: true, force: true })
+    })
+  }
+
+  /** The exit code, or the signal that ended it. */
+  get ended(): Promise<number> {
+    return this.#ended
+  }
+
+  /** The first whole line on standard output. */
+  async line(): Promise<string> {
+    while (!this.out.includes('\n')) {
+      if (this.child.exitCode !== null) throw new Error(`it ended with ${this.child.exitCode}: ${this.err}`)
+      await new Promise<void>(resolve => {
+        this.#wake = resolve
+      })
+    }
+    return this.out.slice(0, this.out.indexOf('\n'))
+  }
+}
