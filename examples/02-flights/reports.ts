@@ -1,0 +1,72 @@
+/**
+ * What the processes tell the one that started them, over the channel that `fork` opens: which flights they have
+ * dealt with. A handler waits for its report to be written before it returns, so that a killed worker can repeat
+ * work but never hide it.
+ */
+import type { ChildProcess } from 'node:child_process'
+
+export type Report =
+  | { readonly kind: 'published'; readonly flights: number }
+  | { readonly kind: 'handled'; readonly flights: readonly Handled[] }
+  | { readonly kind: 'rebooked'; readonly flights: readonly number[] }
+
+export interface Handled {
+  readonly flight: number
+  readonly origin: string
+  readonly delay: number
+}
+
+/** Writes a report and waits until it is in the pipe, where a kill of this process cannot reach it. */
+export function tell(report: Report): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.send?.(report, undefined, {}, error => (error === null ? resolve() : reject(error)))
+  })
+}
+
+/** Gathers what handlers report in one turn of the event loop into one `tell`. */
+export function gathering<T>(toReport: (items: readonly T[]) => Report): (item: T) => Promise<void> {
+  let items: T[] = []
+  let written: Promise<void> | undefined
+  return item => {
+    items.push(item)
+    written ??= new Promise<void>(resolve => setImmediate(resolve)).then(() => {
+      const batch = items
+      items = []
+      written = undefined
+      return tell(toReport(batch))
+    })
+    return written
+  }
+}
+
+/** Says that the handlers run, and calls `close` when the parent says so, or is gone. */
+export function serveUntilStopped(close: () => Promise<void>): void {
+  process.once('disconnect', () => {
+    close().catch((error: unknown) => {
+      console.error(error)
+      process.exitCode = 1
+    })
+  })
+  process.send?.('ready')
+}
+
+/** Resolves when the child's handlers run; rejects when it ends before. */
+export function onceReady(child: ChildProcess): Promise<ChildProcess> {
+  return new Promise((resolve, reject) => {
+    const ended = () => reject(new Error(`${child.spawnfile} ${child.spawnargs.slice(1).join(' ')} ended at its start`))
+    child.once('exit', ended)
+    child.on('message', message => {
+      if (message !== 'ready') return
+      child.removeListener('exit', ended)
+      resolve(child)
+    })
+  })
+}
+
+/** Asks a child to finish, by ending the channel, and waits for it. */
+export function stopChild(child: ChildProcess): Promise<void> {
+  return new Promise(resolve => {
+    child.once('exit', () => resolve())
+    if (child.connected) child.disconnect()
+  })
+}
