@@ -145,6 +145,30 @@ describe('there and back', () => {
     expect(toProperties(once, time)).toEqual(toProperties(whole, time))
   })
 
+  test('[time] every moment comes back, near and far, in any order', () => {
+    const moments = [
+      0,
+      1,
+      999,
+      1000,
+      1001,
+      -1,
+      -999,
+      -1000,
+      -1001,
+      time,
+      time + 749,
+      time + 750,
+      time - 250,
+      time - 251,
+    ]
+    for (const moment of [...moments, ...moments.toReversed(), 8.64e15, -8.64e15, 253402300800000, ...moments]) {
+      const properties = toProperties(message({ time: moment }))
+      expect(properties.headers).toEqual({ cloudEvents_time: new Date(moment).toISOString() })
+      expect(fromDelivery(properties, body).time).toBe(moment)
+    }
+  })
+
   test('[round trip] __proto__ is a header like another', () => {
     const headers = JSON.parse('{"__proto__": "x", "a": 1}')
     const back = fromDelivery(toProperties(message({ headers, key: 'k' })), body)
@@ -215,6 +239,21 @@ describe('fromDelivery', () => {
     expect(found.headers).toEqual(headers)
     expect(found.attributes).toEqual({})
     expect(set(found)).not.toHaveProperty('time')
+  })
+
+  test.each([
+    ['2026-11-24T12:30:15.250+01:00', Date.UTC(2026, 10, 24, 11, 30, 15, 250)],
+    ['2026-11-24T12:30:15Z', Date.UTC(2026, 10, 24, 12, 30, 15)],
+    ['2026-11-24T12:30:15.1Z', Date.UTC(2026, 10, 24, 12, 30, 15, 100)],
+    ['2026-11-24T12:30:15.123456Z', Date.UTC(2026, 10, 24, 12, 30, 15, 123)],
+    ['2026-11-24T12:30:15.12xZ', undefined],
+    ['2026-11-24T12:30:15.---Z', undefined],
+  ])('[foreign] cloudEvents_time %s is read as what it says [rfc 3339]', (written, expected) => {
+    const ours = toProperties(message({ time: Date.UTC(2026, 10, 24, 12, 30, 15, 250) }))
+    for (let passage = 0; passage < 2; passage++) {
+      expect(fromDelivery({ headers: { cloudEvents_time: written } }, body).time).toBe(expected)
+      expect(fromDelivery(ours, body).time).toBe(Date.UTC(2026, 10, 24, 12, 30, 15, 250))
+    }
   })
 
   test('[foreign] timestamp counts seconds; one beyond any date is none', () => {
