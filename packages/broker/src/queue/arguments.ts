@@ -25,9 +25,11 @@ export interface QueueSettings {
 }
 
 interface Argument {
-  readonly type: 'string' | 'count' | 'boolean'
+  readonly type: 'name' | 'choice' | 'count' | 'integer' | 'boolean'
   /** The values allowed. */
   readonly oneOf?: readonly string[]
+  /** RabbitMQ's words for another value; `%` stands for it. */
+  readonly otherwise?: string
   /** Queue types that know it. */
   readonly queues: readonly QueueType[]
   /** Known, but not carried out yet. */
@@ -38,29 +40,42 @@ interface Argument {
 const both: readonly QueueType[] = ['classic', 'quorum']
 
 export const queueArguments = {
-  'x-queue-type': { type: 'string', queues: both, effect: 'classic (the default) or quorum' },
-  'x-delivery-limit': { type: 'count', queues: ['quorum'], effect: 'dead-letters a message that came back more often' },
-  'x-dead-letter-exchange': { type: 'string', queues: both, effect: 'where dead-lettered messages are published' },
-  'x-dead-letter-routing-key': { type: 'string', queues: both, effect: 'with which routing key; else their own' },
+  'x-queue-type': { type: 'name', queues: both, effect: 'classic (the default) or quorum' },
+  'x-delivery-limit': {
+    type: 'integer',
+    queues: ['quorum'],
+    effect: 'dead-letters a message that came back more often; negative: no limit',
+  },
+  'x-dead-letter-exchange': { type: 'name', queues: both, effect: 'where dead-lettered messages are published' },
+  'x-dead-letter-routing-key': { type: 'name', queues: both, effect: 'with which routing key; else their own' },
   'x-dead-letter-strategy': {
-    type: 'string',
+    type: 'choice',
     oneOf: ['at-most-once', 'at-least-once'],
+    otherwise: 'invalid_dlx_strategy',
     queues: ['quorum'],
     effect: 'accepted; a dead letter is one move in the store here, so both mean at least once',
   },
   'x-overflow': {
-    type: 'string',
+    type: 'choice',
     oneOf: ['drop-head', 'reject-publish', 'reject-publish-dlx'],
+    otherwise: 'invalid_overflow',
     queues: both,
     effect: 'what a full queue does',
   },
   'x-max-length': { type: 'count', queues: both, effect: 'how many messages may wait' },
   'x-max-length-bytes': { type: 'count', queues: both, effect: 'how many bytes of bodies may wait' },
-  'x-queue-mode': { type: 'string', oneOf: ['default', 'lazy'], queues: ['classic'], effect: 'accepted, no effect' },
+  'x-queue-mode': {
+    type: 'choice',
+    oneOf: ['default', 'lazy'],
+    otherwise: '"unsupported queue mode \'%\'"',
+    queues: ['classic'],
+    effect: 'accepted, no effect',
+  },
   'x-queue-version': { type: 'count', queues: ['classic'], effect: 'accepted, no effect' },
   'x-queue-leader-locator': {
-    type: 'string',
+    type: 'choice',
     oneOf: ['client-local', 'balanced', 'random', 'least-leaders', 'min-masters'],
+    otherwise: 'invalid_queue_locator_arg',
     queues: both,
     effect: 'accepted, no effect: one node',
   },
@@ -89,6 +104,9 @@ export function readQueueArguments(args: FieldTable, described: string): QueueSe
     if (!argument.queues.includes(type)) {
       throw preconditionFailed(`invalid arg '${name}' for ${described} of queue type rabbit_${type}_queue`)
     }
+    if (name.startsWith('x-dead-letter') && argument.type === 'name' && typeof args[name] !== 'string') {
+      throw preconditionFailed(`invalid type '${amqpType(args[name]!)}' for arg '${name}' in ${described}`)
+    }
     const wrong = whatIsWrong(argument, args[name]!)
     if (wrong !== undefined) throw preconditionFailed(`invalid arg '${name}' for ${described}: ${wrong}`)
     if (argument.later && args[name] !== false) {
@@ -102,7 +120,7 @@ export function readQueueArguments(args: FieldTable, described: string): QueueSe
   }
   return {
     type,
-    deliveryLimit: count(args['x-delivery-limit']),
+    deliveryLimit: limit(args['x-delivery-limit']),
     deadLetterExchange: exchange,
     deadLetterRoutingKey: routingKey,
     maxLength: count(args['x-max-length']),
@@ -112,29 +130,36 @@ export function readQueueArguments(args: FieldTable, described: string): QueueSe
 }
 
 /** Refuses a declaration whose arguments differ from those of the existing queue, in RabbitMQ's words. */
-export function checkSameArguments(current: FieldTable, received: FieldTable, described: string): void {
+export function checkSameArguments(existing: FieldTable, wanted: FieldTable, described: string): void {
   for (const name of table.keys()) {
-    const before = current[name]
-    const now = received[name]
+    const before = existing[name]
+    const now = wanted[name]
     if (before === now || sameNumber(before, now)) continue
     if (name === 'x-queue-type' && (before ?? 'classic') === (now ?? 'classic')) continue
+    const [received, current] =
+      before === undefined || now === undefined ? [shown(now), shown(before)] : [`'${now}'`, `'${before}'`]
     throw preconditionFailed(
-      `inequivalent arg '${name}' for ${described}: received ${shown(now)} but current is ${shown(before)}`,
+      `inequivalent arg '${name}' for ${described}: received ${received} but current is ${current}`,
     )
   }
 }
 
 function whatIsWrong(argument: Argument, value: FieldValue): string | undefined {
+  const unacceptable = `{unacceptable_type,${amqpType(value)}}`
   switch (argument.type) {
     case 'count':
-      if (typeof value !== 'number' && typeof value !== 'bigint') return `{unacceptable_type,${amqpType(value)}}`
-      if (!Number.isInteger(Number(value))) return `{unacceptable_type,${amqpType(value)}}`
-      return value < 0 ? `{value_negative,${value}}` : undefined
+    case 'integer':
+      if ((typeof value !== 'number' && typeof value !== 'bigint') || !Number.isInteger(Number(value))) {
+        return `"expected integer, got ${amqpType(value)}"`
+      }
+      return value < 0 && argument.type === 'count' ? `{value_negative,${value}}` : undefined
     case 'boolean':
-      return typeof value === 'boolean' ? undefined : `{unacceptable_type,${amqpType(value)}}`
-    case 'string':
-      if (typeof value !== 'string') return `{unacceptable_type,${amqpType(value)}}`
-      return argument.oneOf === undefined || argument.oneOf.includes(value) ? undefined : `{value_not_allowed,${value}}`
+      return typeof value === 'boolean' ? undefined : unacceptable
+    case 'name':
+      return typeof value === 'string' ? undefined : unacceptable
+    case 'choice':
+      if (typeof value !== 'string') return unacceptable
+      return argument.oneOf?.includes(value) ? undefined : argument.otherwise?.replace('%', value)
   }
 }
 
@@ -171,4 +196,9 @@ function text(value: FieldValue | undefined): string | undefined {
 
 function count(value: FieldValue | undefined): number | undefined {
   return value === undefined ? undefined : Number(value)
+}
+
+function limit(value: FieldValue | undefined): number | undefined {
+  const most = count(value)
+  return most === undefined || most < 0 ? undefined : most
 }

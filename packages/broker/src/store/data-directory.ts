@@ -89,6 +89,8 @@ function lock(path: string): () => void {
   let database: DatabaseSync | undefined
   try {
     database = new DatabaseSync(file, { timeout: 0 })
+    // No journal on disk: nothing is ever written to it, and a full disk must not keep a broker from starting.
+    database.exec('PRAGMA journal_mode = MEMORY')
     database.exec('BEGIN EXCLUSIVE')
   } catch (error) {
     database?.close()

@@ -125,8 +125,7 @@ export class Session implements ConsumerSession {
     consumerCount: number
     commit: number
   } {
-    const name = declaration.queue === '' && declaration.passive ? this.#named('') : declaration.queue
-    const result = this.#vhost.declareQueue(this, { ...declaration, queue: name })
+    const result = this.#vhost.declareQueue(this, declaration)
     this.#lastQueue = result.queue
     return result
   }
@@ -258,15 +257,6 @@ export class Session implements ConsumerSession {
     if (!global) {
       this.#prefetch = prefetch
       return
-    }
-    if (prefetch > 0) {
-      for (const { queue } of this.#consumers.values()) {
-        if (queue.settings.type !== 'quorum') continue
-        throw AmqpError.of(
-          'not-implemented',
-          `${this.#vhost.describe('queue', queue.name)} does not support global qos`,
-        )
-      }
     }
     this.#globalPrefetch = prefetch
     this.#offerAll()

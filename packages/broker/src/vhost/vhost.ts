@@ -300,9 +300,9 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     declaration: QueueDeclaration,
   ): { queue: string; messageCount: number; consumerCount: number; commit: number } {
     this.#checkOpen()
+    if (declaration.passive) return counts(this.queueFor(session, declaration.queue), 0)
     const name = declaration.queue === '' ? this.makeName('amq.gen-') : declaration.queue
     const existing = this.#queues.get(name)
-    if (declaration.passive) return counts(this.queueFor(session, name), 0)
     const described = this.describe('queue', name)
     const durable = declaration.durable ?? false
     const autoDelete = declaration.autoDelete ?? false
@@ -360,7 +360,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
       if (existing === undefined) throw exchangeMissing(name, this.name)
       return { commit: 0 }
     }
-    if (!isExchangeType(type)) throw AmqpError.of('command-invalid', `unknown exchange type '${type}'`)
+    if (!isExchangeType(type)) throw AmqpError.of('command-invalid', `invalid exchange type '${type}'`)
     const described = this.describe('exchange', name)
     const durable = declaration.durable ?? false
     const autoDelete = declaration.autoDelete ?? false
