@@ -1,9 +1,9 @@
 /** How long to wait before the next attempt to connect or to consume. */
 
 /** The first wait, in milliseconds, before jitter. */
-export const firstDelayMs = 100
+const firstDelayMs = 100
 /** The longest wait, in milliseconds, before jitter. */
-export const longestDelayMs = 5_000
+const longestDelayMs = 5_000
 
 /**
  * Doubles from 100 ms to 5 s and takes a random part between half and the whole of it, so that the clients of a

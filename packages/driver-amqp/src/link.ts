@@ -13,7 +13,7 @@
  */
 import { type Connection, type ConnectionOptions, connect } from '@chasqui/amqp/client'
 import { ChasquiError } from '@chasqui/driver'
-import { backoffMs, longestDelayMs } from './backoff.ts'
+import { backoffMs } from './backoff.ts'
 import { connectFailure, textOf } from './failures.ts'
 
 export type LinkState = 'idle' | 'opening' | 'up' | 'blocked' | 'down' | 'closed'
@@ -31,6 +31,8 @@ export interface LinkOptions {
   readonly explain?: (failure: ChasquiError) => ChasquiError
 }
 
+/** A connection that lasted this long was a good one: after its loss the waits begin anew. In milliseconds. */
+const stableMs = 1_000
 /** How long saying goodbye to the broker may take, in milliseconds, before the socket is cut. */
 const goodbyeMs = 5_000
 
@@ -183,7 +185,7 @@ export class Link {
     if (connection !== this.#connection) return
     this.#connection = undefined
     // A connection that is taken away at once does not start the waits anew.
-    this.#attempt = Date.now() - this.#upSince > longestDelayMs ? 0 : this.#attempt
+    this.#attempt = Date.now() - this.#upSince >= stableMs ? 0 : this.#attempt
     this.#reason = textOf(error)
     this.#become('down')
     this.#retryLater()
