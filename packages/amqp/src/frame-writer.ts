@@ -215,7 +215,7 @@ export class FrameWriter {
 }
 
 /** Below this a loop is faster than a call into the runtime; found by measuring. */
-const loopMaxBytes = 48
+const loopMaxBytes = 16
 
 function copySmall(from: Uint8Array, to: Uint8Array, at: number): void {
   if (from.length > loopMaxBytes) to.set(from, at)
