@@ -4,8 +4,8 @@
  */
 import type { Capabilities, Driver, Inspector, Source } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
-import type { Consumer, MessageConsumer } from './consume/consumer.ts'
-import { MessageConsumer as NewConsumer } from './consume/consumer.ts'
+import type { Consumer } from './consume/consumer.ts'
+import { MessageConsumer } from './consume/consumer.ts'
 import type { IncomingMiddleware, Scope } from './consume/incoming.ts'
 import type { ConsumeDefaults, ConsumeOptions, ReceiveOptions } from './consume/options.ts'
 import { consumeSettings, receiveSettings } from './consume/options.ts'
@@ -291,7 +291,7 @@ export class MessageBus implements Bus {
     this.#refuseWhenClosing()
     const scope = this.#scope(source)
     const settlements = new Settlements(scope.sourceName, this.#events)
-    const consumer = new NewConsumer({
+    const consumer = new MessageConsumer({
       driver: this.#driver,
       scope,
       routes,

@@ -96,6 +96,11 @@ export class MessageConsumer implements Consumer, Sink {
     this.#receiver = receiver
     this.#settlements.attach(receiver)
     this.#parts.mover.attach(receiver)
+    if (this.#state !== 'running') {
+      // Stopped or failed while it was starting.
+      await receiver.stop()
+      throw this.#failure ?? new ChasquiError('closed', `The consumer of "${this.name}" was stopped as it started.`)
+    }
     signal?.addEventListener('abort', this.#onAbort, { once: true })
     this.#events.emit({ kind: 'consumer-started', source: this.name, concurrency, window })
     if (signal?.aborted) this.#onAbort()
@@ -462,7 +467,7 @@ export class MessageConsumer implements Consumer, Sink {
 
   /** An engine that is gone cannot be told; it takes the unsettled back by itself. */
   #tellStopFailure(error: unknown): void {
-    this.#events.emit({ kind: 'hook-failed', hook: `stopping the receiver of ${this.name}`, error })
+    this.#events.emit({ kind: 'driver-failed', doing: `stopping the receiver of ${this.name}`, error })
   }
 
   #wakeIdle(): void {

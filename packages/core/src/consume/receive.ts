@@ -231,7 +231,7 @@ export class ReceiveLoop implements Sink {
     const receiver = this.#receiver
     this.#receiver = undefined
     await receiver?.stop().catch((error: unknown) => {
-      events.emit({ kind: 'hook-failed', hook: `stopping the receiver of ${this.name}`, error })
+      events.emit({ kind: 'driver-failed', doing: `stopping the receiver of ${this.name}`, error })
     })
     this.#parts.ended(this)
     if (receiver !== undefined) events.emit({ kind: 'consumer-stopped', source: this.name, cancelled: 0 })

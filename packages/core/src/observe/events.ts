@@ -69,6 +69,8 @@ export type BusEvent =
   | { readonly kind: 'settled-late'; readonly source: string; readonly count: number; readonly error?: unknown }
   /** A function of the user's that is not a handler threw: `onError`, a listener, a logger. */
   | { readonly kind: 'hook-failed'; readonly hook: string; readonly error: unknown }
+  /** The driver failed at what makes itself good: the engine takes back what was not settled. */
+  | { readonly kind: 'driver-failed'; readonly doing: string; readonly error: unknown }
   | { readonly kind: 'connected'; readonly engine: string }
   | { readonly kind: 'state'; readonly state: DriverState; readonly reason: string | undefined }
   | { readonly kind: 'reconnected'; readonly downMs: number }
@@ -102,6 +104,7 @@ const nothingHeard: Record<EventKind, boolean> = {
   replied: false,
   'settled-late': false,
   'hook-failed': false,
+  'driver-failed': false,
   connected: false,
   state: false,
   reconnected: false,

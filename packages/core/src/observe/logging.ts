@@ -32,6 +32,7 @@ const lines: { readonly [K in EventKind]: { readonly level: LogLevel; readonly s
   replied: { level: 'debug', says: 'replied' },
   'settled-late': { level: 'warn', says: 'settled after the connection had gone; delivered again' },
   'hook-failed': { level: 'warn', says: 'a hook failed' },
+  'driver-failed': { level: 'warn', says: 'the driver failed' },
   connected: { level: 'info', says: 'connected' },
   state: { level: 'info', says: 'connection state' },
   reconnected: { level: 'info', says: 'reconnected' },

@@ -65,7 +65,7 @@ export class Replies {
     try {
       await this.#send(attempt, null, headers)
     } catch (error) {
-      this.#events.emit({ kind: 'hook-failed', hook: 'reply of a failure', error })
+      this.#events.emit({ kind: 'driver-failed', doing: 'replying with a failure', error })
     }
   }
 

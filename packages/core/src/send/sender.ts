@@ -17,6 +17,12 @@ export interface SenderLimits {
   readonly maxBufferedBytes: number
 }
 
+/**
+ * After this many messages the next batch waits for the event loop to come round: callers that send as soon as the last
+ * send resolved would otherwise never let timers, sockets and consumers of the same process have their turn.
+ */
+const messagesPerTurn = 1000
+
 export class Sender {
   readonly #driver: Driver
   readonly #limits: SenderLimits
@@ -30,7 +36,13 @@ export class Sender {
   readonly #waiting = new Map<Ready, Draft[]>()
   #idle: (() => void)[] = []
   #closed = false
+  /** Messages sent since the event loop last had its turn on our account. */
+  #sinceYield = 0
   readonly #flush = () => this.#send()
+  readonly #flushNextTurn = () => {
+    this.#sinceYield = 0
+    this.#send()
+  }
 
   constructor(driver: Driver, limits: SenderLimits, events: EventHub) {
     this.#driver = driver
@@ -87,7 +99,8 @@ export class Sender {
     this.#pending.push(draft)
     if (this.#scheduled) return
     this.#scheduled = true
-    queueMicrotask(this.#flush)
+    if (this.#sinceYield < messagesPerTurn) queueMicrotask(this.#flush)
+    else setImmediate(this.#flushNextTurn)
   }
 
   /** Keeps the order of one destination: whoever comes while it is being declared stands behind those who wait. */
@@ -121,6 +134,7 @@ export class Sender {
     this.#pending = []
     if (batch.some(draft => draft.settled)) batch = batch.filter(draft => !draft.settled)
     if (batch.length === 0) return
+    this.#sinceYield += batch.length
     this.#driver.send(batch, Date.now() + this.#limits.sendTimeoutMs).then(
       results => this.#settle(batch, results),
       (cause: unknown) => {

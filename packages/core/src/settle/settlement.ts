@@ -37,15 +37,30 @@ interface Group {
   readonly tell: (settled: Settled) => void
 }
 
+/** So many settlements leave at once even while more keep coming. */
+const maxGathered = 50
+
 export class Settlements {
   readonly #source: string
   readonly #events: EventHub
   #receiver: Receiver | undefined
   #groups: Group[] = []
+  /** The group that the last settlement went to: nearly always the next one's too. */
+  #latest: Group | undefined
+  #gathered = 0
+  #gatheredBefore = 0
   #scheduled = false
   #inFlight = 0
   #idle: (() => void)[] = []
-  readonly #send = () => this.#flush()
+  readonly #send = () => {
+    // While more keep coming, as they do when handlers resolve in the same turn, the call waits for them.
+    if (this.#gathered > this.#gatheredBefore && this.#gathered < maxGathered) {
+      this.#gatheredBefore = this.#gathered
+      queueMicrotask(this.#send)
+    } else {
+      this.#flush()
+    }
+  }
 
   constructor(source: string, events: EventHub) {
     this.#source = source
@@ -65,7 +80,10 @@ export class Settlements {
     if (delivery.state !== 'open') throw notOpen(delivery)
     delivery.state = 'settled'
     const { lane, epoch } = delivery
-    let group = this.#groups.find(other => other.outcome === outcome && other.epoch === epoch && other.lane === lane)
+    let group = this.#latest
+    if (group === undefined || group.outcome !== outcome || group.epoch !== epoch || group.lane !== lane) {
+      group = this.#groups.find(other => other.outcome === outcome && other.epoch === epoch && other.lane === lane)
+    }
     if (group === undefined) {
       const { promise, resolve } = Promise.withResolvers<Settled>()
       group = { lane, epoch, outcome, tags: [], settled: promise, tell: resolve }
@@ -75,7 +93,9 @@ export class Settlements {
         queueMicrotask(this.#send)
       }
     }
+    this.#latest = group
     group.tags.push(delivery.item.tag)
+    this.#gathered += 1
     return group.settled
   }
 
@@ -93,6 +113,9 @@ export class Settlements {
 
   #flush(): void {
     this.#scheduled = false
+    this.#latest = undefined
+    this.#gathered = 0
+    this.#gatheredBefore = 0
     const groups = this.#groups
     if (groups.length === 0) return
     this.#groups = []
