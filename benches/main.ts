@@ -1,0 +1,172 @@
+/**
+ * `npm run bench [-- --rounds N]`: every figure of docs/benchmarks.md, which it writes. Wants a RabbitMQ at
+ * CHASQUI_RABBITMQ_URL (default amqp://127.0.0.1:5672; `npm run brokers -- start rabbitmq`).
+ */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { machine, versionOf } from './machine.ts'
+import { cpuPerMessage, inTurn, perSecond, runOnce, type Sample } from './run.ts'
+
+const rabbitmqUrl = process.env.CHASQUI_RABBITMQ_URL ?? 'amqp://127.0.0.1:5672'
+const callers = 1_000
+const { values } = parseArgs({ options: { rounds: { type: 'string', default: '5' } } })
+const rounds = Number(values.rounds)
+/** On the project's own disk, so that what is synced is a disk and no memory file system. */
+const work = mkdtempSync(join(process.cwd(), '.bench-'))
+
+interface Goal {
+  readonly text: string
+  readonly reached: boolean
+}
+
+interface Section {
+  readonly title: string
+  readonly says: string
+  readonly rows: readonly { readonly name: string; readonly samples: readonly Sample[] }[]
+  readonly goals: readonly Goal[]
+}
+
+function atMost(what: string, value: number, limit: number, unit = ''): Goal {
+  return { text: `${what}: ${value.toFixed(2)}${unit} (at most ${limit}${unit})`, reached: value <= limit }
+}
+
+function atLeast(what: string, value: number, limit: number): Goal {
+  const number = (of: number) => Math.round(of).toLocaleString('en')
+  return { text: `${what}: ${number(value)} (at least ${number(limit)})`, reached: value >= limit }
+}
+
+async function inProcess(): Promise<Section> {
+  let directory = 0
+  const samples = await inTurn(rounds, {
+    'bare loop: JSON and the schema alone': () => runOnce<Sample>('pipeline/bare-loop.ts', 'none', 400_000),
+    'memory:, send to handler': () => runOnce<Sample>('pipeline/chasqui.ts', 'memory:', 400_000, callers),
+    'embedded:, durable and confirmed': () =>
+      runOnce<Sample>('pipeline/chasqui.ts', `embedded:${join(work, `data-${directory++}`)}`, 200_000, callers),
+  })
+  const [bare, memory, embedded] = Object.values(samples) as [Sample[], Sample[], Sample[]]
+  const { perSecond: syncs } = await runOnce<{ perSecond: number }>('disk-sync.ts')
+  return {
+    title: 'In one process',
+    says:
+      `${callers.toLocaleString('en')} callers at once, each awaiting its send: an order of some 130 bytes as JSON with a zod ` +
+      'schema, checked on both sides, to a handler in the same process. CPU is that of the whole process, broker included. ' +
+      `This disk syncs a 4 KiB append ${Math.round(syncs).toLocaleString('en')} times a second, one at a time.`,
+    rows: Object.entries(samples).map(([name, of]) => ({ name, samples: of })),
+    goals: [
+      atMost('memory: CPU over the bare loop', cpuPerMessage(memory) / cpuPerMessage(bare), 3, ' x'),
+      atLeast('embedded: messages per second', perSecond(embedded), 100_000),
+    ],
+  }
+}
+
+async function onRabbitmq(): Promise<Section> {
+  const samples = await inTurn(rounds, {
+    'Chasqui: bus.send to handler': () => runOnce<Sample>('pipeline/chasqui.ts', rabbitmqUrl, 50_000, callers),
+    'amqplib by hand': () => runOnce<Sample>('pipeline/amqplib.ts', rabbitmqUrl, 50_000, callers),
+    'NestJS, RMQ transport (sends without confirms)': () =>
+      runOnce<Sample>('pipeline/nest.ts', rabbitmqUrl, 50_000, callers),
+    'raw TCP socket, 100 B to an echo and back': () => runOnce<Sample>('raw-socket.ts', 1_000_000),
+  })
+  const [ours, byHand, nest] = Object.values(samples) as [Sample[], Sample[], Sample[]]
+  return {
+    title: 'The pipeline on RabbitMQ',
+    says:
+      'The same order through a quorum queue, sender and handler in one process. By hand on amqplib: confirms, mandatory, ' +
+      'persistent; the consumer parses, checks the schema and acks. Ours checks on both sides, and carries id, time, source and type.',
+    rows: Object.entries(samples).map(([name, of]) => ({ name, samples: of })),
+    goals: [
+      atMost('CPU over amqplib by hand', cpuPerMessage(ours) / cpuPerMessage(byHand), 1, ' x'),
+      {
+        text: `CPU of NestJS over ours: ${(cpuPerMessage(nest) / cpuPerMessage(ours)).toFixed(2)} x (at least 3 x)`,
+        reached: cpuPerMessage(nest) >= 3 * cpuPerMessage(ours),
+      },
+    ],
+  }
+}
+
+/** The client's own bench prints a table of its own; it goes into the page as it is. */
+function client(): { table: string; goals: Goal[] } {
+  const file = join(work, 'client.json')
+  const program = fileURLToPath(new URL('./amqp-client.ts', import.meta.url))
+  let output: string
+  try {
+    output = execFileSync(
+      process.execPath,
+      [...process.execArgv, program, '--rounds', String(rounds), '--json', file],
+      {
+        encoding: 'utf8',
+        env: { ...process.env, CHASQUI_RABBITMQ_URL: rabbitmqUrl },
+      },
+    )
+  } catch (error) {
+    // It exits with 1 when a goal is missed, having printed everything.
+    output = (error as { stdout: string }).stdout
+  }
+  const { results } = JSON.parse(readFileSync(file, 'utf8')) as { results: { text: string; held: boolean }[] }
+  const table = output
+    .split('\n')
+    .filter(line => line.startsWith('|'))
+    .join('\n')
+  return { table, goals: results.map(({ text, held }) => ({ text, reached: held })) }
+}
+
+function table({ rows }: Section): string {
+  const lines = rows.map(({ name, samples }) => {
+    const rate = Math.round(perSecond(samples)).toLocaleString('en')
+    return `| ${name} | ${rate} | ${cpuPerMessage(samples).toFixed(2)} |`
+  })
+  return ['| | msg/s | CPU us/msg |', '| --- | ---: | ---: |', ...lines].join('\n')
+}
+
+function goalList(goals: readonly Goal[]): string {
+  return goals.map(({ text, reached }) => `- ${reached ? 'reached' : '**missed**'}: ${text}`).join('\n')
+}
+
+try {
+  console.log('In one process ...')
+  const local = await inProcess()
+  console.log('The pipeline on RabbitMQ ...')
+  const rabbit = await onRabbitmq()
+  console.log('The AMQP client ...')
+  const amqp = client()
+  const setup =
+    `${machine()}; amqplib ${versionOf('amqplib')}, @nestjs/microservices ${versionOf('@nestjs/microservices')}, ` +
+    `zod ${versionOf('zod')}, RabbitMQ 3.10.8 on the same machine`
+  const page = [
+    '# Benchmarks',
+    '',
+    'Written by `npm run bench`; do not edit. Each contender runs as a process of its own, in turn with the others, and the ' +
+      `median of ${rounds} runs is shown. CPU is user and system time of that process. The machine is small and shared: ` +
+      'trust the ratios, not the absolute figures.',
+    '',
+    `${setup}.`,
+    ...[local, rabbit].flatMap(section => [
+      '',
+      `## ${section.title}`,
+      '',
+      section.says,
+      '',
+      table(section),
+      '',
+      goalList(section.goals),
+    ]),
+    '',
+    '## The AMQP client',
+    '',
+    '`@chasqui/amqp/client` beside amqplib: 100 B persistent, 1,000 unconfirmed, prefetch 1,000; latency from publish to ' +
+      'delivery at 1,000 messages a second.',
+    '',
+    amqp.table,
+    '',
+    goalList(amqp.goals),
+    '',
+  ].join('\n')
+  writeFileSync(new URL('../docs/benchmarks.md', import.meta.url), page)
+  console.log(page)
+  if ([...local.goals, ...rabbit.goals, ...amqp.goals].some(({ reached }) => !reached)) process.exitCode = 1
+} finally {
+  rmSync(work, { recursive: true, force: true })
+}
