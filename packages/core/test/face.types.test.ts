@@ -1,0 +1,93 @@
+/** What must compile and what must not. The compiler is the test; running it only shows that nothing was called. */
+import { type Bus, command, event, on, request } from '@chasqui/core'
+import { describe, expect, expectTypeOf, test } from 'vitest'
+import * as z from 'zod'
+
+const OrderPlaced = event(
+  'order.placed',
+  z.object({ orderId: z.string(), total: z.coerce.number<string | number>(), note: z.string().default('none') }),
+  { key: order => order.orderId, destination: 'orders' },
+)
+const Charge = command('payments.charge', z.object({ orderId: z.string(), amount: z.number() }), {
+  destination: 'payments',
+})
+const Price = request('prices.get', z.object({ sku: z.string() }), z.object({ price: z.number() }), {
+  destination: 'payments',
+})
+const Bare = command<{ readonly id: number }>('bare')
+
+/** Never called: its body is for the compiler. */
+export async function uses(bus: Bus): Promise<void> {
+  await bus.handle(Charge, async (charge, ctx) => {
+    expectTypeOf(charge).toEqualTypeOf<{ orderId: string; amount: number }>()
+    if (charge.amount < 0) return ctx.retry({ delayMs: 5 })
+    if (charge.amount === 0) return ctx.deadLetter('nothing to charge')
+    await ctx.publish(OrderPlaced, { orderId: charge.orderId, total: charge.amount })
+  })
+  await bus.handle(Bare, body => body.id.toFixed())
+  await bus.handle(Price, async query => ({ price: query.sku.length }))
+  await bus.handle(Price, query => ({ price: query.sku.length }))
+  // @ts-expect-error wrong reply
+  await bus.handle(Price, async () => ({ prise: 1 }))
+  // @ts-expect-error no reply
+  await bus.handle(Price, async () => {})
+  // @ts-expect-error an event is not handled
+  await bus.handle(OrderPlaced, () => {})
+
+  await bus.subscribe(OrderPlaced, 'billing', order => {
+    // The wire carries the schema's input, the handler gets its output.
+    expectTypeOf(order).toEqualTypeOf<{ orderId: string; total: number; note: string }>()
+    return order.total
+  })
+  // @ts-expect-error a command is not subscribed to
+  await bus.subscribe(Charge, 'billing', () => {})
+
+  await bus.send(Charge, { orderId: '1', amount: 2 })
+  // @ts-expect-error wrong body
+  await bus.send(Charge, { orderId: 1, amount: 2 })
+  // @ts-expect-error a missing member
+  await bus.send(Charge, { orderId: '1' })
+  // @ts-expect-error an event is not sent
+  await bus.send(OrderPlaced, { orderId: '1', total: 2 })
+  // @ts-expect-error a request is not sent
+  await bus.send(Price, { sku: 'x' })
+  await bus.publish(OrderPlaced, { orderId: '1', total: '2' })
+  // @ts-expect-error a command is not published
+  await bus.publish(Charge, { orderId: '1', amount: 2 })
+  // @ts-expect-error an option that does not exist
+  await bus.send(Charge, { orderId: '1', amount: 2 }, { dalayMs: 1 })
+  // @ts-expect-error a header that cannot travel
+  await bus.send(Charge, { orderId: '1', amount: 2 }, { headers: { when: new Date() } })
+
+  const { price } = await bus.request(Price, { sku: 'x' }, { timeoutMs: 1000 })
+  expectTypeOf(price).toEqualTypeOf<number>()
+  // @ts-expect-error an event is not requested
+  await bus.request(OrderPlaced, { orderId: '1', total: 2 })
+
+  await bus.send('hello', { name: 'John' })
+  await bus.handle('hello', async (body, ctx) => {
+    expectTypeOf(body).toEqualTypeOf<unknown>()
+    expectTypeOf(ctx.id).toEqualTypeOf<string | undefined>()
+  })
+  await bus.handle([on(Charge, charge => charge.amount), on(Price, () => ({ price: 1 }))])
+  await bus.subscribe('orders', 'audit', [on(OrderPlaced, order => order.orderId)])
+  // @ts-expect-error an event's route does not belong in handle
+  await bus.handle([on(OrderPlaced, order => order.orderId)])
+  // @ts-expect-error a command's route does not belong in subscribe
+  await bus.subscribe('orders', 'audit', [on(Charge, charge => charge.amount)])
+
+  for await (const delivery of bus.receive(Charge)) {
+    expectTypeOf(delivery.body.amount).toEqualTypeOf<number>()
+    if (delivery.body.amount > 0) await delivery.ack()
+    else await delivery.release({ delayMs: 100 })
+  }
+}
+
+describe('the face', () => {
+  test('contracts know their kind, type and destination', () => {
+    expect(uses).toBeTypeOf('function')
+    expect([OrderPlaced.kind, OrderPlaced.type, OrderPlaced.destination]).toEqual(['event', 'order.placed', 'orders'])
+    expect([Bare.kind, Bare.type, Bare.destination]).toEqual(['command', 'bare', 'bare'])
+    expect([Price.kind, Price.destination]).toEqual(['request', 'payments'])
+  })
+})

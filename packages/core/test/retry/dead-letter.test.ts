@@ -1,0 +1,90 @@
+import { deadLetterName } from '@chasqui/core'
+import type { WireMessage } from '@chasqui/driver'
+import { describe, expect, test } from 'vitest'
+import { deadLetterCopy, type Failure, faultCopy, isLastStop } from '../../src/retry/dead-letter.ts'
+
+const original: WireMessage = {
+  id: '42',
+  type: 'order.placed',
+  attributes: { source: 'shop' },
+  headers: { mine: 'yes', 'x-death': [{ count: 1 }], 'x-first-death-queue': 'a', 'x-last-death-reason': 'b' },
+  contentType: 'application/json',
+  correlationId: '41',
+  time: 1,
+  expiresAt: 2,
+  notBefore: 3,
+  durable: false,
+  body: Buffer.from('{}'),
+}
+const source = { kind: 'queue', name: 'orders' } as const
+const failure: Failure = {
+  code: 'handler-failed',
+  reason: 'the last of 5 attempts failed: no',
+  error: new RangeError('no'),
+  attempts: 5,
+  firstFailedAt: Date.UTC(2026, 0, 1),
+  lastFailedAt: Date.UTC(2026, 0, 2),
+}
+
+describe('a dead letter', () => {
+  const copy = deadLetterCopy(original, source, 'shop', failure)
+
+  test('keeps the bytes, the id and the metadata; neither expires nor waits; is durable', () => {
+    expect(copy).toMatchObject({
+      id: '42',
+      type: 'order.placed',
+      contentType: 'application/json',
+      correlationId: '41',
+      time: 1,
+    })
+    expect(copy.body).toBe(original.body)
+    expect([copy.expiresAt, copy.notBefore, copy.durable]).toEqual([undefined, undefined, true])
+  })
+
+  test('says why, and loses the engine’s own history, which would make RabbitMQ drop it', () => {
+    expect(copy.headers).toEqual({
+      mine: 'yes',
+      chasqui_error_code: 'handler-failed',
+      chasqui_error_type: 'RangeError',
+      chasqui_error_message: 'no',
+      chasqui_error_stack: expect.stringContaining('RangeError: no'),
+      chasqui_attempts: 5,
+      chasqui_first_failed_at: '2026-01-01T00:00:00.000Z',
+      chasqui_last_failed_at: '2026-01-02T00:00:00.000Z',
+      chasqui_original_destination: 'orders',
+      chasqui_consumer: 'shop',
+      chasqui_reason: 'the last of 5 attempts failed: no',
+    })
+  })
+
+  test('bounds what an error may say, and never cuts a character in half', () => {
+    const error = new Error('🎺'.repeat(10_000))
+    error.stack = `Error: ${'🎺'.repeat(10_000)}`
+    const { headers } = deadLetterCopy(original, source, 'shop', { ...failure, error, reason: '🎺'.repeat(10_000) })
+    for (const value of Object.values(headers)) {
+      expect(String(value).length).toBeLessThanOrEqual(4000)
+      expect(String(value).isWellFormed()).toBe(true)
+    }
+    expect(Buffer.byteLength(JSON.stringify(headers))).toBeLessThan(30_000)
+  })
+
+  test('changes nothing of the original', () => {
+    expect(original.headers['x-death']).toBeDefined()
+    expect(faultCopy(original).headers).toEqual({ mine: 'yes' })
+  })
+
+  test('of a subscription has the subscription’s own queue', () => {
+    expect(deadLetterName({ kind: 'subscription', topic: 'orders', name: 'billing' })).toBe(
+      'orders.billing.dead-letter',
+    )
+  })
+
+  test('is not moved on from the last stop', () => {
+    expect(['a.dead-letter', 'a.fault', 'dead-letter', 'a.dead-letters'].map(isLastStop)).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ])
+  })
+})
