@@ -8,12 +8,14 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { conformanceGaps, conformancePage } from './reference/conformance.ts'
 import { errorCodesPage } from './reference/error-codes.ts'
+import { optionsPage } from './reference/options.ts'
 
 const root = join(import.meta.dirname, '..')
 
 /** Path from the project's root, and what the file should hold. */
 const pages: readonly { readonly path: string; content(): string | Promise<string> }[] = [
   { path: 'docs/reference/error-codes.md', content: errorCodesPage },
+  { path: 'docs/reference/options.md', content: optionsPage },
   { path: 'docs/reference/conformance.md', content: conformancePage },
 ]
 

@@ -12,7 +12,7 @@ export const testGlobs = ['packages/*/test/**/*.test.ts', 'examples/**/*.test.ts
 const switchedOff = /\b(?:it|test|describe|suite)(?:\.\w+)*\.(skip|only|todo|fails|skipIf)\b/
 const conditional = /\.runIf\((?!\s*process\.env\.CHASQUI_)\s*(\w*)/
 /** A name for an engine's presence, as fixtures give it. */
-const presence = /^export const (\w+) = process\.env\.CHASQUI_/gm
+const presence = /^(?:export )?const (\w+) = process\.env\.CHASQUI_/gm
 const context = /\b(?:ctx|context|task)\.skip\(/
 const registers = /\b(?:test|it|registerConformance)(?:\.\w+(?:\([^)]*\))?)*\(/
 

@@ -19,6 +19,8 @@ export interface StartedProcess {
 }
 
 export function identify(pid: number): StartedProcess {
+  // 0 and negative numbers would name whole groups of processes.
+  if (!Number.isInteger(pid) || pid <= 0) throw new BrokerScriptError(`${pid} is no process id.`)
   return { pid, startedAt: startTicks(pid) ?? '' }
 }
 

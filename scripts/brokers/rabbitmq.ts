@@ -224,11 +224,11 @@ export class RabbitmqNode {
     child.unref()
     const deadline = Date.now() + startTimeoutMs
     const shell = identify(child.pid!)
-    const hasPid = await poll(() => existsSync(pidPath) || !isRunning(shell), startTimeoutMs)
-    const pid = existsSync(pidPath) ? Number(readFileSync(pidPath, 'utf8').trim()) : Number.NaN
-    if (!hasPid || !Number.isInteger(pid)) {
-      throw new BrokerScriptError(`RabbitMQ did not start. ${this.#logs()}`)
-    }
+    // The file is there before its content is.
+    const readPid = () => (existsSync(pidPath) ? Number.parseInt(readFileSync(pidPath, 'utf8'), 10) : Number.NaN)
+    await poll(() => readPid() > 0 || !isRunning(shell), startTimeoutMs)
+    const pid = readPid()
+    if (!(pid > 0)) throw new BrokerScriptError(`RabbitMQ did not start. ${this.#logs()}`)
     await this.#write({ ...this.#record, beam: identify(pid) })
     await this.#ready(deadline - Date.now())
   }

@@ -33,7 +33,7 @@ test('a test that depends on an engine by name passes', () => {
 })
 
 test('a test that depends on an engine by a constant of its fixture passes', () => {
-  const source = `export const url = process.env.CHASQUI_X_URL ?? ''\ndescribe.runIf(url)('x', () => { ${runs} })\n`
+  const source = `export const brokerUrl = process.env.CHASQUI_X_URL ?? ''\ndescribe.runIf(brokerUrl)('x', () => { ${runs} })\n`
   expect(found('packages/amqp/test/a.test.ts', source)).toEqual([])
 })
 

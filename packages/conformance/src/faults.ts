@@ -24,6 +24,7 @@ export const faults: readonly Scenario[] = [
       const queue = stage.name('queue')
       const received: number[] = []
       await consumers.handle(queue, body => void received.push(body as number), { window })
+      await process.keepDeclarations?.()
       const confirmed: number[] = []
       const doubtful = new Set<number>()
       let next = 0
@@ -83,6 +84,7 @@ export const faults: readonly Scenario[] = [
       await probe(0)
       // An engine in this process has no connection that could be lost.
       if (stage.process === undefined) return 'weaker'
+      await stage.process.keepDeclarations?.()
       for (let round = 1; round <= 2; round++) {
         await stage.process.kill()
         await stage.process.start()
@@ -108,6 +110,7 @@ export const faults: readonly Scenario[] = [
       const patient = await stage.connect({ sendTimeoutMs: 60_000, maxBufferedMessages: 10 })
       await impatient.send(queue, 'impatient before')
       await patient.send(queue, 'patient before')
+      await stage.process.keepDeclarations?.()
       await stage.process.kill()
       const started = performance.now()
       const failure = await settled(

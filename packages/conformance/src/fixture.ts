@@ -31,6 +31,8 @@ export interface EngineProcess {
   kill(): Promise<void>
   /** Starts it again on the same data and the same address. */
   start(): Promise<void>
+  /** Resolves when what was declared so far survives a kill; for engines that write declarations some time after they answer. */
+  keepDeclarations?(): Promise<void>
   /** SIGSTOP: it is there and does not answer. */
   freeze(): Promise<void>
   thaw(): Promise<void>

@@ -285,6 +285,7 @@ export const lifecycle: readonly Scenario[] = [
       const health = async () => (await settled(bus.health(), 'health()')).ok
       assert.equal(await health(), true)
       if (stage.process !== undefined) {
+        await stage.process.keepDeclarations?.()
         await stage.process.kill()
         await eventually(
           async () => !(await health()),

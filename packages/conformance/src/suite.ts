@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Capabilities } from '@chasqui/driver'
 import { delivery } from './delivery.ts'
-import { eventually } from './eventually.ts'
+import { eventually, settled } from './eventually.ts'
 import { faults } from './faults.ts'
 import type { Engine, Fixture } from './fixture.ts'
 import { lifecycle } from './lifecycle.ts'
@@ -38,13 +38,14 @@ export async function startEngine(fixture: Fixture): Promise<StartedEngine> {
   }
 }
 
-/** Runs one scenario on a started engine and cleans up after it. Throws what the scenario, or the cleaning, throws. */
+/** Runs one scenario on a started engine, within its time, and cleans up after it. Throws what the scenario, or the cleaning, throws. */
 export async function runScenario(scenario: Scenario, fixture: Fixture, started: StartedEngine): Promise<Outcome> {
   const prefix = `conformance.${scenario.number}.${randomBytes(4).toString('hex')}`
   const stage = new Stage(started.engine, started.capabilities, fixture.open, prefix)
   let outcome: Outcome
   try {
-    outcome = (await scenario.run(stage)) ?? 'pass'
+    const timeoutMs = scenario.timeoutMs ?? defaultTimeoutMs
+    outcome = (await settled(scenario.run(stage), `the end of scenario ${scenario.number}`, timeoutMs)) ?? 'pass'
   } catch (error) {
     // The scenario's own failure says more than what it left behind.
     await stage.close().catch(() => undefined)
