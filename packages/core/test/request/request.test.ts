@@ -1,0 +1,128 @@
+import { randomUUID } from 'node:crypto'
+import { command, on, request } from '@chasqui/core'
+import type { Driver } from '@chasqui/driver'
+import { describe, expect, test } from 'vitest'
+import * as z from 'zod'
+import { type Altered, alteredBus } from '../altered-driver.ts'
+import { errorOf, eventually, memoryBus, ofKind, ownName } from '../fixture.ts'
+
+/** The driver of `memory:` with what it does not do yet: receiving from a reply queue makes the queue. */
+const withReplies = {
+  driver: (real: Driver): Partial<Driver> => ({
+    receive: async (source, sink, options) => {
+      if (source.kind === 'reply') {
+        const destinations = [{ kind: 'queue', name: source.name, durable: false } as const]
+        await real.declare({ destinations }, { create: true })
+      }
+      return real.receive(source, sink, options)
+    },
+  }),
+}
+const busWithReplies = (): Promise<Altered> => alteredBus(withReplies)
+
+const Price = () =>
+  request(
+    `prices-${randomUUID()}`,
+    z.object({ sku: z.string() }),
+    z.object({ price: z.number().transform(n => n * 2) }),
+  )
+
+describe('request()', () => {
+  test('resolves to the reply, which the requester gets as its schema’s output', async () => {
+    const { bus, told } = await busWithReplies()
+    const price = Price()
+    await bus.handle(price, query => ({ price: query.sku.length }))
+    expect(await bus.request(price, { sku: 'abc' })).toEqual({ price: 6 })
+    expect(ofKind(told, 'replied')).toHaveLength(1)
+  })
+
+  test('a thousand at once find their own replies', async () => {
+    const { bus } = await busWithReplies()
+    const queue = ownName()
+    await bus.handle(queue, async body => ({ echo: body }))
+    const replies = await Promise.all(Array.from({ length: 1000 }, (_, i) => bus.request(queue, i)))
+    expect(replies).toEqual(Array.from({ length: 1000 }, (_, i) => ({ echo: i })))
+  })
+
+  test('rejects with the remote’s code and sentence when the handler failed for good; the request is a dead letter', async () => {
+    const { bus, told } = await busWithReplies()
+    const price = Price()
+    await bus.handle(price, (_query, ctx) => ctx.deadLetter('no such article'))
+    const { code, message, details } = await errorOf(bus.request(price, { sku: 'x' }))
+    expect([code, details]).toEqual([
+      'request-failed',
+      { remoteCode: 'dead-lettered', remoteMessage: 'no such article' },
+    ])
+    expect(message).toContain('no such article')
+    await eventually('it is a dead letter', () => ofKind(told, 'dead-lettered').length === 1)
+  })
+
+  test('a reply that does not fit fails the handler’s attempt, and at last the request', async () => {
+    const { bus, told } = await busWithReplies()
+    const price = Price()
+    await bus.handle(price, () => ({ price: 'dear' }) as never)
+    expect((await errorOf(bus.request(price, { sku: 'x' }))).details).toMatchObject({ remoteCode: 'body-invalid' })
+    expect(ofKind(told, 'attempt-failed')).toHaveLength(1)
+  })
+
+  test('[timeoutMs] rejects when nobody answers, and a late reply troubles nobody', async () => {
+    const { bus } = await busWithReplies()
+    const price = Price()
+    const late = Promise.withResolvers<{ price: number }>()
+    await bus.handle(price, () => late.promise)
+    expect((await errorOf(bus.request(price, { sku: 'x' }, { timeoutMs: 20 }))).code).toBe('request-timeout')
+    late.resolve({ price: 1 })
+    expect(await bus.request(price, { sku: 'y' })).toEqual({ price: 2 })
+  })
+
+  test('[signal] gives up waiting', async () => {
+    const { bus } = await busWithReplies()
+    const abort = new AbortController()
+    setTimeout(() => abort.abort(), 5)
+    expect((await errorOf(bus.request(ownName(), 1, { signal: abort.signal }))).code).toBe('aborted')
+  })
+
+  test('rejects with what keeps the request from being sent', async () => {
+    const { bus } = await busWithReplies()
+    const price = Price()
+    expect((await errorOf(bus.request(price, { sku: 1 } as never))).code).toBe('body-invalid')
+    expect((await errorOf(bus.request(ownName(), 1, { declare: 'never' }))).code).toBe('destination-missing')
+    expect((await errorOf(bus.request(ownName(), 1, { timeoutMs: 0 }))).code).toBe('option-invalid')
+    expect((await errorOf(bus.request(command(ownName()) as never, 1))).code).toBe('option-invalid')
+  })
+
+  test('ends with the bus', async () => {
+    const { bus } = await busWithReplies()
+    const waiting = errorOf(bus.request(ownName(), 1))
+    await new Promise(resolve => setImmediate(resolve))
+    await bus.close()
+    expect((await waiting).code).toBe('closed')
+  })
+
+  test('a requester that is gone is no failure of the handler’s', async () => {
+    const altered = await busWithReplies()
+    const price = Price()
+    const body = Buffer.from('{"sku":"x"}')
+    const to = { kind: 'queue', name: price.destination } as const
+    await altered.bus.handle([on(price, () => ({ price: 1 }))])
+    const message = { type: price.type, attributes: {}, headers: {}, replyTo: 'nobody', durable: true, body }
+    await altered.driver.send([{ to, message }], Date.now() + 1000)
+    await eventually('it is handled', () => ofKind(altered.told, 'handled').length === 1)
+    await altered.bus.close()
+    expect(ofKind(altered.told, 'attempt-failed')).toEqual([])
+  })
+
+  test('a handler may ask others', async () => {
+    const { bus } = await busWithReplies()
+    const [outer, inner] = [ownName(), ownName()]
+    await bus.handle(inner, body => `inner ${body}`)
+    await bus.handle(outer, async (body, ctx) => `outer ${await ctx.request(inner, body)}`)
+    expect(await bus.request(outer, 'x')).toBe('outer inner x')
+  })
+
+  test('is refused where the driver makes no reply queues', async () => {
+    const bus = await memoryBus()
+    const supported = await bus.request(ownName(), 1, { timeoutMs: 20 }).catch((error: { code: string }) => error.code)
+    expect(['unsupported', 'request-timeout']).toContain(supported)
+  })
+})
