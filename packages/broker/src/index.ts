@@ -26,6 +26,8 @@ export type {
 export type {
   ExchangeDeclaration,
   QueueDeclaration,
+} from './vhost/topology.ts'
+export type {
   QueueDepth,
   VirtualHost,
 } from './vhost/vhost.ts'

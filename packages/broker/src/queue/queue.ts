@@ -62,6 +62,7 @@ export class Queue {
   /** Consumers that may have credit, in the order in which they get their next message. */
   readonly #willing: Consumer[] = []
   #turn = 0
+  #disordered = false
   #position = 0
 
   constructor(
@@ -112,14 +113,23 @@ export class Queue {
     return item
   }
 
-  /** Appends a message that the store kept. */
-  restore(envelope: Envelope, redelivered: boolean, returns: number): void {
-    const item = new Item(envelope, ++this.#position, true)
+  /** Appends a message that the store kept, at its place in the store's order; see `restored`. */
+  restore(envelope: Envelope, order: number, redelivered: boolean, returns: number): void {
+    const item = new Item(envelope, order, true)
+    if (order < this.#position) this.#disordered = true
+    else this.#position = order
     item.redelivered = redelivered
     item.returns = returns
     envelope.references++
     this.ready.push(item)
     this.readyBytes += envelope.bodyBytes
+  }
+
+  /** Everything that the store kept is there: puts in order what a rewritten segment brought late. */
+  restored(): void {
+    if (!this.#disordered) return
+    this.#disordered = false
+    for (const item of this.ready.clear().sort((a, b) => a.position - b.position)) this.ready.push(item)
   }
 
   /** Takes out what waits and fits, without settling it. */

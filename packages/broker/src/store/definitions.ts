@@ -28,6 +28,8 @@ export class Definitions {
   /** What the log would take if it held nothing but what is defined, in bytes. */
   #currentBytes = headerBytes
   readonly #sizes = new Map<string, number>()
+  /** The bindings at each end, which is a queue or an exchange. */
+  readonly #bindings = new Map<string, Set<string>>()
   #descriptor: number | undefined
   #lastQueueId = 0
 
@@ -134,10 +136,34 @@ export class Definitions {
     if (op === 'define') {
       this.#current.set(key, definition)
       this.#sizes.set(key, bytes)
-    } else {
-      this.#current.delete(key)
-      this.#sizes.delete(key)
+      for (const end of endsOf(definition)) this.#bindingsOf(end).add(key)
+      return
     }
+    this.#current.delete(key)
+    this.#sizes.delete(key)
+    for (const end of endsOf(definition)) this.#bindingsOf(end).delete(key)
+    if (definition.kind !== 'binding') this.#removeBindings(`${definition.kind}\0${definition.name}`)
+  }
+
+  /** The bindings of a queue or exchange go with it; only its own removal stands in the log. */
+  #removeBindings(end: string): void {
+    for (const key of this.#bindingsOf(end)) {
+      const binding = this.#current.get(key)
+      this.#current.delete(key)
+      this.#currentBytes -= this.#sizes.get(key) ?? 0
+      this.#sizes.delete(key)
+      if (binding !== undefined) for (const other of endsOf(binding)) this.#bindingsOf(other).delete(key)
+    }
+    this.#bindings.delete(end)
+  }
+
+  #bindingsOf(end: string): Set<string> {
+    let keys = this.#bindings.get(end)
+    if (keys === undefined) {
+      keys = new Set()
+      this.#bindings.set(end, keys)
+    }
+    return keys
   }
 
   /** Writes a log of what is defined beside the old one and puts it in its place. */
@@ -210,6 +236,12 @@ function keyOf(definition: Definition): string {
         encodeTable(definition.arguments).toString('latin1'),
       ].join('\0')
   }
+}
+
+/** What a binding binds; nothing for what is no binding. */
+function endsOf(definition: Definition): string[] {
+  if (definition.kind !== 'binding') return []
+  return [`exchange\0${definition.source}`, `${definition.destinationKind}\0${definition.destination}`]
 }
 
 function asTable(definition: Definition): FieldTable {

@@ -25,9 +25,29 @@ export interface Files {
 /** The kernel takes no more buffers than this in one call (IOV_MAX on Linux). */
 const mostBuffers = 1024
 
+/** As many bytes go into the page cache sooner than a thread of the pool would take them up. */
+const writtenAtOnceBytes = 65_536
+
 export const nodeFiles: Files = {
   open: path => fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600),
-  write: writeAll,
+  write(descriptor, buffers, position, done) {
+    let bytes = 0
+    for (const buffer of buffers) bytes += buffer.byteLength
+    if (bytes > writtenAtOnceBytes) {
+      writeAll(descriptor, buffers, position, done)
+      return
+    }
+    try {
+      for (const buffer of buffers) {
+        nodeFiles.writeNow(descriptor, buffer, position)
+        position += buffer.byteLength
+      }
+    } catch (error) {
+      done(error instanceof Error ? error : new Error(String(error)))
+      return
+    }
+    done(null)
+  },
   writeNow(descriptor, buffer, position) {
     for (let at = 0; at < buffer.byteLength; ) {
       at += fs.writeSync(descriptor, buffer, at, buffer.byteLength - at, position + at)

@@ -9,7 +9,7 @@
  * it takes: what waits for its commit waits with it, `onTrouble` says why, and nothing is given up while the process lives.
  * After a failed sync too: the batch is the only thing that was not synced before, and all of it is written anew.
  *
- * Entries (what became of messages) are written after each batch, or 2 ms after they came where nothing is appended. A move
+ * Entries (what became of messages) are written after each batch, before a delivery leaves, or 2 ms after they came. A move
  * settles its source only once its own record is on disk.
  */
 import { renameSync } from 'node:fs'
@@ -18,7 +18,15 @@ import type { BrokerMessage } from '../message.ts'
 import type { Definitions } from './definitions.ts'
 import type { Files } from './files.ts'
 import { encodeHeader, headerBytes } from './header.ts'
-import { headBound, longestCopy, readMessage, soundRecord, writeRecord } from './record.ts'
+import {
+  headBound,
+  longestCopy,
+  type RecordSettlement,
+  readMessage,
+  soundRecord,
+  summarizeRecord,
+  writeRecord,
+} from './record.ts'
 import { type Recovered, type RecoveryTarget, recover } from './recovery.ts'
 import { Segment } from './segment.ts'
 import type { Damage, Definition, RecordPlace, Settlement, Store } from './store.ts'
@@ -37,6 +45,8 @@ const entriesDelayMs = 2
 const mostOpenSegments = 64
 const firstRetryMs = 50
 const longestRetryMs = 2000
+
+const none: readonly never[] = []
 
 /** What goes to one segment's log in one batch. */
 interface Part {
@@ -88,6 +98,7 @@ export class GroupCommit implements Store {
   readonly #spareChunks: Buffer[] = []
   #writing: Batch | undefined
   #started = false
+  #closed = false
   #retryMs = firstRetryMs
   #trouble: string | undefined
   #retry: NodeJS.Timeout | undefined
@@ -118,45 +129,17 @@ export class GroupCommit implements Store {
   }
 
   append(message: BrokerMessage, queueIds: readonly number[], instead?: Settlement): RecordPlace {
-    const { propertyBytes, body } = message
-    if (this.#current.bytes >= segmentBytes) this.#rotate()
-    const segment = this.#current
-    const copy = body.byteLength <= longestCopy
-    this.#makeRoom(headBound(message, propertyBytes, queueIds.length) + (copy ? body.byteLength : 0))
-    const start = this.#used
-    this.#used = writeRecord(
-      this.#chunk,
-      start,
-      message,
-      propertyBytes,
-      queueIds,
-      instead && {
-        segment: instead.place.segment.number,
-        ordinal: instead.place.ordinal,
-        queueId: instead.queueId,
-      },
-      { order: ++this.#order, ordinal: segment.records, salt: segment.salt },
-      copy,
-    )
-    let length = this.#used - start
-    if (!copy) {
-      this.#cutSlice()
-      this.#part().buffers.push(body)
-      length += body.byteLength
-    }
-    const place = { segment, ordinal: segment.records++, offset: segment.bytes, length }
-    segment.bytes += length
-    segment.live += queueIds.length
-    if (instead !== undefined) {
-      this.#gathering.moves.push(instead)
-      if (instead.place.segment !== segment) {
-        segment.movedFrom ??= new Set()
-        segment.movedFrom.add(instead.place.segment)
-      }
-    }
-    this.#gathering.commit = ++this.appended
-    this.#start()
-    return place
+    return this.#append(message, queueIds, instead === undefined ? none : [instead], 0)
+  }
+
+  rewrite(old: RecordPlace, queueIds: readonly number[]): { place: RecordPlace; message: BrokerMessage } | undefined {
+    const found = this.#find(old)
+    if (found === undefined) return undefined
+    const { bytes, start, end } = found
+    const message = readMessage(bytes, start, end)
+    const settlements = queueIds.map(queueId => ({ queueId, place: old }))
+    const place = this.#append(message, queueIds, settlements, summarizeRecord(bytes, start, end).order)
+    return { place, message }
   }
 
   settle(queueId: number, place: RecordPlace): void {
@@ -173,28 +156,13 @@ export class GroupCommit implements Store {
     this.#writeEntriesSoon(segment)
   }
 
+  writeNotes(): void {
+    if (this.#noted.size > 0) this.#writeEntries()
+  }
+
   read(place: RecordPlace): BrokerMessage | undefined {
-    const { segment, offset, length } = place
-    let window = this.#window
-    if (
-      window === undefined ||
-      window.segment !== segment ||
-      offset < window.offset ||
-      offset + length > window.offset + window.bytes.length
-    ) {
-      try {
-        this.#opening(segment)
-        const bytes = this.#files.read(segment.log, offset, Math.max(length, readAheadBytes))
-        window = { segment, offset, bytes }
-      } catch {
-        // The caller reports it: to it, unreadable and damaged are the same.
-        return undefined
-      }
-      this.#window = window
-    }
-    const start = offset - window.offset
-    const end = soundRecord(window.bytes, start, segment.salt)
-    return end === undefined ? undefined : readMessage(window.bytes, start, end)
+    const found = this.#find(place)
+    return found && readMessage(found.bytes, found.start, found.end)
   }
 
   define(definition: Definition): number {
@@ -221,6 +189,7 @@ export class GroupCommit implements Store {
   async close(patienceMs: number): Promise<void> {
     const patience = setTimeout(() => this.#giveUp(), patienceMs)
     await this.flush()
+    this.#closed = true
     clearTimeout(patience)
     clearTimeout(this.#retry)
     clearTimeout(this.#entriesTimer)
@@ -235,14 +204,85 @@ export class GroupCommit implements Store {
     this.#definitions.close()
   }
 
-  #begin({ segments, lastOrder }: Recovered): void {
+  #begin({ segments, lastOrder, lastNumber }: Recovered): void {
     this.#order = lastOrder
     for (const segment of segments) {
       this.#segments.add(segment)
       if (segment.live === 0) this.#idle.add(segment)
     }
-    this.#open((segments.at(-1)?.number ?? 0) + 1)
+    this.#open(lastNumber + 1)
     this.#removeIdle()
+  }
+
+  /** `order` 0: the next one. */
+  #append(
+    message: BrokerMessage,
+    queueIds: readonly number[],
+    settlements: readonly Settlement[],
+    order: number,
+  ): RecordPlace {
+    const { propertyBytes, body } = message
+    if (this.#current.bytes >= segmentBytes) this.#rotate()
+    const segment = this.#current
+    const copy = body.byteLength <= longestCopy
+    const bound = headBound(message, propertyBytes, queueIds.length, settlements.length)
+    this.#makeRoom(copy ? bound + body.byteLength : bound)
+    const start = this.#used
+    this.#used = writeRecord(
+      this.#chunk,
+      start,
+      message,
+      propertyBytes,
+      queueIds,
+      settlements.length === 0 ? none : settlements.map(recordSettlement),
+      { order: order === 0 ? ++this.#order : order, ordinal: segment.records, salt: segment.salt },
+      copy,
+    )
+    let length = this.#used - start
+    if (!copy) {
+      this.#cutSlice()
+      this.#part().buffers.push(body)
+      length += body.byteLength
+    }
+    const place = { segment, ordinal: segment.records++, offset: segment.bytes, length }
+    segment.bytes += length
+    segment.live += queueIds.length
+    segment.pairs += queueIds.length
+    for (const settlement of settlements) {
+      this.#gathering.moves.push(settlement)
+      const source = settlement.place.segment
+      if (source === segment) continue
+      segment.movedFrom ??= new Set()
+      segment.movedFrom.add(source)
+    }
+    this.#gathering.commit = ++this.appended
+    this.#start()
+    return place
+  }
+
+  /** Where in which bytes the record is; undefined when it cannot be read or is not sound. */
+  #find(place: RecordPlace): { bytes: Buffer; start: number; end: number } | undefined {
+    const { segment, offset, length } = place
+    let window = this.#window
+    if (
+      window === undefined ||
+      window.segment !== segment ||
+      offset < window.offset ||
+      offset + length > window.offset + window.bytes.length
+    ) {
+      try {
+        this.#opening(segment)
+        const bytes = this.#files.read(segment.log, offset, Math.max(length, readAheadBytes))
+        window = { segment, offset, bytes }
+      } catch {
+        // The caller reports it: to it, unreadable and damaged are the same.
+        return undefined
+      }
+      this.#window = window
+    }
+    const start = offset - window.offset
+    const end = soundRecord(window.bytes, start, segment.salt)
+    return end === undefined ? undefined : { bytes: window.bytes, start, end }
   }
 
   #rotate(): void {
@@ -423,7 +463,7 @@ export class GroupCommit implements Store {
 
   #writeEntriesSoon(segment: Segment): void {
     this.#noted.add(segment)
-    if (this.#started || this.#entriesTimer !== undefined) return
+    if (this.#started || this.#entriesTimer !== undefined || this.#closed) return
     this.#entriesTimer = setTimeout(this.#writeEntriesNow, entriesDelayMs)
   }
 
@@ -513,6 +553,10 @@ export class GroupCommit implements Store {
     this.#flushed = []
     for (const resolve of flushed) resolve()
   }
+}
+
+function recordSettlement({ queueId, place }: Settlement): RecordSettlement {
+  return { segment: place.segment.number, ordinal: place.ordinal, queueId }
 }
 
 function newBatch(): Batch {

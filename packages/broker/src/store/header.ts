@@ -3,7 +3,8 @@
  *
  *   header   [magic: 8 bytes of ASCII][format version u32][number u32][salt u32][reserved u32]       24 bytes
  *
- * The number is the segment's; 0 in the definitions. The salt is where the checks of a log's records begin; 0 elsewhere.
+ * The number is the segment's; 0 in the definitions. The salt is where the checks of a log's records begin, and
+ * ties the entries to that log; 0 in the definitions.
  */
 import { BrokerError } from '../errors.ts'
 

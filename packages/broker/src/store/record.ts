@@ -40,12 +40,12 @@ export interface RecordName {
 }
 
 /** The most bytes that a record takes without its body. */
-export function headBound(message: BrokerMessage, properties: Uint8Array, queues: number): number {
+export function headBound(message: BrokerMessage, properties: Uint8Array, queues: number, settlements: number): number {
   return (
     recordOverhead +
     fixedBytes +
     4 * queues +
-    settlementBytes +
+    settlementBytes * settlements +
     3 * (message.exchange.length + message.routingKey.length) +
     properties.byteLength
   )
@@ -61,7 +61,7 @@ export function writeRecord(
   message: BrokerMessage,
   properties: Uint8Array,
   queueIds: readonly number[],
-  settlement: RecordSettlement | undefined,
+  settlements: readonly RecordSettlement[],
   name: RecordName,
   withBody: boolean,
 ): number {
@@ -69,7 +69,7 @@ export function writeRecord(
   const payload = start + recordOverhead
   let at = payload + fixedBytes
   for (const id of queueIds) at = buffer.writeUInt32LE(id, at)
-  if (settlement !== undefined) {
+  for (const settlement of settlements) {
     at = buffer.writeUInt32LE(settlement.segment, at)
     at = buffer.writeUInt32LE(settlement.ordinal, at)
     at = buffer.writeUInt32LE(settlement.queueId, at)
@@ -83,7 +83,7 @@ export function writeRecord(
   buffer[payload + 2] = keyAt - exchangeAt
   buffer[payload + 3] = at - keyAt
   buffer.writeUInt16LE(queueIds.length, payload + 4)
-  buffer.writeUInt16LE(settlement === undefined ? 0 : 1, payload + 6)
+  buffer.writeUInt16LE(settlements.length, payload + 6)
   buffer.writeUInt32LE(order >>> 0, payload + 8)
   buffer.writeUInt32LE(Math.floor(order / 0x1_0000_0000), payload + 12)
   buffer.writeUInt32LE(name.ordinal, payload + 16)

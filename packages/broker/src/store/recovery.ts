@@ -6,7 +6,7 @@
  *                  the segment is put aside (`.damaged`) instead of removed when the rest of it is settled
  *   lost entries   what became of the last messages is not known: they come again, marked as redelivered where they were
  */
-import { existsSync, readdirSync, readFileSync, truncateSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as nextTick } from 'node:timers/promises'
 import type { Files } from './files.ts'
@@ -20,13 +20,15 @@ export interface Recovered {
   readonly segments: Segment[]
   /** The greatest order found. */
   readonly lastOrder: number
+  /** The greatest number that a segment had, also one of which only entries were written. */
+  readonly lastNumber: number
   readonly damage: readonly Damage[]
 }
 
 export interface RecoveryTarget {
   /** A queue of this number exists. */
   knows(queueId: number): boolean
-  /** Messages in their order. */
+  /** Messages, nearly always in their order. */
   restore(message: RecoveredMessage): void
   /** Messages that were restored and turn out to have moved elsewhere. */
   forget(moved: ReadonlySet<string>): void
@@ -43,20 +45,22 @@ const delivered = 1
 const settled = 0xff_ffff_ff
 
 export async function recover(directory: string, files: Files, target: RecoveryTarget): Promise<Recovered> {
-  const numbers = readdirSync(directory)
-    .flatMap(name => /^(\d{8,})\.log$/.exec(name)?.[1] ?? [])
-    .map(Number)
-    .sort((a, b) => a - b)
+  const numbers = numbersOf(directory, 'log')
+  const lastNumber = Math.max(0, ...numbers.slice(-1), ...numbersOf(directory, 'settled').slice(-1))
+  for (const orphan of numbersOf(directory, 'settled')) {
+    if (!numbers.includes(orphan)) rmSync(segmentPath(directory, orphan, 'settled'), { force: true })
+  }
   const segments: Segment[] = []
   const damage: Damage[] = []
   const moved = new Set<string>()
   let lastOrder = 0
   for (const number of numbers) {
-    const { settledBytes, states } = readSettled(directory, number)
     const path = segmentPath(directory, number, 'log')
     const bytes = readFileSync(path)
     const whole = checkHeader(bytes, 'CHASQLOG', number, path) === 'ok'
-    const segment = new Segment(directory, number, files, { salt: whole ? saltOf(bytes) : 0, settledBytes })
+    const salt = whole ? saltOf(bytes) : 0
+    const { settledBytes, states } = readSettled(directory, number, salt)
+    const segment = new Segment(directory, number, files, { salt, settledBytes })
     segments.push(segment)
     if (!whole) continue
     let at = headerBytes
@@ -75,6 +79,7 @@ export async function recover(directory: string, files: Files, target: RecoveryT
       segment.records = ordinal + 1
       lastOrder = Math.max(lastOrder, summary.order)
       for (const from of summary.settlements) moved.add(moveKey(from.queueId, from.segment, from.ordinal))
+      segment.pairs += summary.queueIds.length
       const holders: { queueId: number; redelivered: boolean; returns: number }[] = []
       for (const queueId of summary.queueIds) {
         if (!target.knows(queueId)) continue
@@ -85,7 +90,7 @@ export async function recover(directory: string, files: Files, target: RecoveryT
       if (holders.length > 0) {
         segment.live += holders.length
         const place = { segment, ordinal, offset: at, length: end - at }
-        target.restore({ place, bodyBytes: summary.bodyBytes, holders })
+        target.restore({ place, order: summary.order, bodyBytes: summary.bodyBytes, holders })
       }
       at = end
     }
@@ -94,18 +99,30 @@ export async function recover(directory: string, files: Files, target: RecoveryT
     await nextTick()
   }
   if (moved.size > 0) target.forget(moved)
-  return { segments, lastOrder, damage }
+  return { segments, lastOrder, lastNumber, damage }
 }
 
 function segmentPath(directory: string, number: number, suffix: 'log' | 'settled'): string {
   return join(directory, `${String(number).padStart(8, '0')}.${suffix}`)
 }
 
-function readSettled(directory: string, number: number) {
+function numbersOf(directory: string, suffix: 'log' | 'settled'): number[] {
+  return readdirSync(directory)
+    .filter(name => name.endsWith(`.${suffix}`))
+    .flatMap(name => /^(\d{8,})\./.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b)
+}
+
+function readSettled(directory: string, number: number, salt: number) {
   const states = new Map<number, Uint32Array>()
   const path = segmentPath(directory, number, 'settled')
   const bytes = existsSync(path) ? readFileSync(path) : Buffer.alloc(0)
-  if (checkHeader(bytes, 'CHASQSET', number, path) === 'cut') return { settledBytes: 0, states }
+  // Entries of another log of this number say nothing of this one.
+  if (checkHeader(bytes, 'CHASQSET', number, path) === 'cut' || saltOf(bytes) !== salt) {
+    rmSync(path, { force: true })
+    return { settledBytes: 0, states }
+  }
   readEntries(bytes, headerBytes, (queueId, ordinal, kind, value) => {
     const count = kind === kindReturned ? 1 : value
     const known = roomFor(states, queueId, ordinal + count)

@@ -26,6 +26,8 @@ export class Segment {
   records = 0
   /** Pairs of message and queue that are not settled. */
   live = 0
+  /** All pairs of message and queue that it has had, as far as is known. */
+  pairs = 0
   /** Parts of batches that are not written yet. */
   unwritten = 0
   /** Segments from which messages moved into this one: what they say of them must be on disk before this one goes. */
@@ -60,7 +62,7 @@ export class Segment {
     if (this.entries.count === 0 || this.removed) return
     this.#settled ??= this.#files.open(this.settledPath)
     if (this.#settledBytes < headerBytes) {
-      this.#files.writeNow(this.#settled, encodeHeader('CHASQSET', this.number), 0)
+      this.#files.writeNow(this.#settled, encodeHeader('CHASQSET', this.number, this.salt), 0)
       this.#settledBytes = headerBytes
     }
     const bytes = this.entries.bytes()

@@ -54,6 +54,8 @@ export type Definition = QueueDefinition | ExchangeDefinition | BindingDefinitio
 /** A message found on disk, and the queues in which it is not settled. */
 export interface RecoveredMessage {
   readonly place: RecordPlace
+  /** Smaller comes first in a queue. */
+  readonly order: number
   readonly bodyBytes: number
   readonly holders: readonly {
     readonly queueId: number
@@ -78,12 +80,19 @@ export interface Store {
   onCommitted: (committed: number) => void
   /** Why the store cannot write for now; undefined when it can. It keeps everything and tries again by itself. */
   onTrouble: (reason: string | undefined) => void
+  /**
+   * Writes the message at this place anew, for these queues, and settles it there in the same record: the segment it
+   * was in can go. Undefined when it cannot be read. It keeps its place in the order.
+   */
+  rewrite(place: RecordPlace, queueIds: readonly number[]): { place: RecordPlace; message: BrokerMessage } | undefined
   /** Appends a message for these queues; `instead` leaves its queue in the same record. Throws what encoding throws. */
   append(message: BrokerMessage, queueIds: readonly number[], instead?: Settlement): RecordPlace
   /** The queue is done with the message. Written soon, without a sync: a crash may bring the message back. */
   settle(queueId: number, place: RecordPlace): void
   /** The message was handed out for the first time (`returns` 0), or came back. Written soon, without a sync. */
   note(queueId: number, place: RecordPlace, returns: number): void
+  /** Writes what was settled and noted, without a sync: a kill of the process does not lose it from here on. */
+  writeNotes(): void
   /** The message, which has been committed; undefined when the disk cannot give it back. */
   read(place: RecordPlace): BrokerMessage | undefined
   define(definition: Definition): number

@@ -10,8 +10,9 @@ import { DerivedMessage, readableProperties } from '../queue/dead-letter.ts'
 import type { Item } from '../queue/item.ts'
 import type { Queue } from '../queue/queue.ts'
 import { preconditionFailed } from './refusal.ts'
+import type { ExchangeDeclaration, QueueDeclaration } from './topology.ts'
 import { Unsettled } from './unsettled.ts'
-import type { ExchangeDeclaration, QueueDeclaration, VirtualHost } from './vhost.ts'
+import type { VirtualHost } from './vhost.ts'
 
 export interface SessionOptions {
   /** The connection's identity: exclusive queues belong to it. */
@@ -125,7 +126,8 @@ export class Session implements ConsumerSession {
     consumerCount: number
     commit: number
   } {
-    const result = this.#vhost.declareQueue(this, declaration)
+    this.#checkOpen()
+    const result = this.#vhost.topology.declareQueue(this, declaration)
     this.#lastQueue = result.queue
     return result
   }
@@ -134,21 +136,24 @@ export class Session implements ConsumerSession {
     messageCount: number
     commit: number
   } {
-    return this.#vhost.deleteQueue(this, { ...request, queue: this.#named(request.queue) })
+    this.#checkOpen()
+    return this.#vhost.topology.deleteQueue(this, { ...request, queue: this.#named(request.queue) })
   }
 
   purgeQueue(request: { queue: string }): { messageCount: number; commit: number } {
-    const queue = this.#vhost.queueFor(this, this.#named(request.queue))
+    this.#checkOpen()
+    const queue = this.#vhost.topology.queueFor(this, this.#named(request.queue))
     return { messageCount: queue.purge(), commit: 0 }
   }
 
   bindQueue(request: { queue: string; exchange: string; routingKey: string; arguments?: FieldTable }): {
     commit: number
   } {
+    this.#checkOpen()
     const queue = this.#named(request.queue)
     // An empty key beside an empty queue name stands for the queue's own (AMQP 0-9-1 section 1.7.2.3).
     const routingKey = request.queue === '' && request.routingKey === '' ? queue : request.routingKey
-    return this.#vhost.bind(this, {
+    return this.#vhost.topology.bind(this, {
       ...request,
       kind: 'queue',
       destination: queue,
@@ -162,7 +167,7 @@ export class Session implements ConsumerSession {
   } {
     const queue = this.#named(request.queue)
     const routingKey = request.queue === '' && request.routingKey === '' ? queue : request.routingKey
-    return this.#vhost.unbind(this, {
+    return this.#vhost.topology.unbind(this, {
       ...request,
       kind: 'queue',
       destination: queue,
@@ -172,29 +177,34 @@ export class Session implements ConsumerSession {
   }
 
   declareExchange(declaration: ExchangeDeclaration): { commit: number } {
-    return this.#vhost.declareExchange(declaration)
+    this.#checkOpen()
+    return this.#vhost.topology.declareExchange(declaration)
   }
 
   deleteExchange(request: { exchange: string; ifUnused?: boolean }): { commit: number } {
-    return this.#vhost.deleteExchange(request)
+    this.#checkOpen()
+    return this.#vhost.topology.deleteExchange(request)
   }
 
   bindExchange(request: { destination: string; source: string; routingKey: string; arguments?: FieldTable }): {
     commit: number
   } {
-    return this.#vhost.bind(this, { ...request, kind: 'exchange' })
+    this.#checkOpen()
+    return this.#vhost.topology.bind(this, { ...request, kind: 'exchange' })
   }
 
   unbindExchange(request: { destination: string; source: string; routingKey: string; arguments?: FieldTable }): {
     commit: number
   } {
-    return this.#vhost.unbind(this, { ...request, kind: 'exchange' })
+    this.#checkOpen()
+    return this.#vhost.topology.unbind(this, { ...request, kind: 'exchange' })
   }
 
   // Publishing
 
   /** Routes a message and puts it into its queues. Consumers get it one microtask later. */
   publish(message: BrokerMessage, _options?: { mandatory?: boolean }): Published {
+    if (this.closed) this.#checkOpen()
     return this.#vhost.publish(message)
   }
 
@@ -206,14 +216,18 @@ export class Session implements ConsumerSession {
   // Consuming
 
   consume(request: Consume): string {
-    const queue = this.#vhost.queueFor(this, this.#named(request.queue))
-    const tag = request.consumerTag || this.#vhost.makeName('amq.ctag-')
+    this.#checkOpen()
+    const queue = this.#vhost.topology.queueFor(this, this.#named(request.queue))
+    const tag = request.consumerTag || this.#vhost.topology.makeName('amq.ctag-')
     if (this.#consumers.has(tag)) throw AmqpError.of('not-allowed', `attempt to reuse consumer tag '${tag}'`)
     if (queue.exclusivelyConsumed || (request.exclusive && queue.consumers.length > 0)) {
-      throw AmqpError.of('access-refused', `${this.#vhost.describe('queue', queue.name)} in exclusive use`)
+      throw AmqpError.of('access-refused', `${this.#vhost.topology.describe('queue', queue.name)} in exclusive use`)
     }
     if (queue.settings.type === 'quorum' && this.#globalPrefetch > 0) {
-      throw AmqpError.of('not-implemented', `${this.#vhost.describe('queue', queue.name)} does not support global qos`)
+      throw AmqpError.of(
+        'not-implemented',
+        `${this.#vhost.topology.describe('queue', queue.name)} does not support global qos`,
+      )
     }
     const consumer = new Consumer(this, queue, {
       tag,
@@ -238,7 +252,8 @@ export class Session implements ConsumerSession {
   }
 
   get(queueName: string, noAck: boolean): (Delivery & { readonly remaining: number }) | undefined {
-    const queue = this.#vhost.queueFor(this, this.#named(queueName))
+    this.#checkOpen()
+    const queue = this.#vhost.topology.queueFor(this, this.#named(queueName))
     const item = queue.take()
     if (item === undefined) return undefined
     const delivery = new OutgoingDelivery(this.#unsettled.nextTag, item, queue, undefined)
@@ -248,6 +263,7 @@ export class Session implements ConsumerSession {
     } else {
       this.#unsettled.add(delivery)
       this.#vhost.touched(queue, item)
+      this.#vhost.noteDelivered()
     }
     return Object.assign(delivery, { remaining: queue.ready.length })
   }
@@ -370,6 +386,12 @@ export class Session implements ConsumerSession {
     this.#batches.delete(consumer)
     if (!this.#consumers.delete(consumer.tag)) return
     this.#options.onCancelled(consumer.tag)
+  }
+
+  #checkOpen(): void {
+    if (!this.closed) return
+    if (this.#vhost.closed) throw AmqpError.of('connection-forced', 'the broker is closed')
+    throw AmqpError.of('channel-error', 'the session is closed')
   }
 
   #named(queue: string): string {

@@ -99,3 +99,31 @@ test('[compaction] history goes, what is defined stays, and no queue number is g
   expect(again.nextQueueId()).toBe(20_002)
   again.close()
 })
+
+test('[ends] a binding goes with its queue or its exchange, and is not there when one of that name comes back', () => {
+  const directory = temporaryDirectory()
+  const definitions = Definitions.open(directory, nodeFiles)
+  const exchange = {
+    kind: 'exchange',
+    name: 'e',
+    type: 'topic',
+    autoDelete: false,
+    internal: false,
+    arguments: {},
+  } as const
+  const binding = (destination: string) =>
+    ({ kind: 'binding', source: 'e', destinationKind: 'queue', destination, routingKey: '#', arguments: {} }) as const
+  definitions.define(exchange)
+  for (const id of [1, 2]) definitions.define(queue(id))
+  for (const id of [1, 2]) definitions.define(binding(`q${id}`))
+  definitions.remove(queue(1))
+  definitions.define(queue(3, 'q1'))
+  expect([...definitions.current]).toEqual([exchange, queue(2), binding('q2'), queue(3, 'q1')])
+  definitions.remove(exchange)
+  definitions.define(exchange)
+  write(definitions)
+  definitions.close()
+  const again = Definitions.open(directory, nodeFiles)
+  expect([...again.current]).toEqual([queue(2), queue(3, 'q1'), exchange])
+  again.close()
+})

@@ -49,6 +49,8 @@ test('[kill -9] while it publishes, five times: nothing confirmed is lost, order
     await broker.start()
     expect(broker.damage).toEqual([])
     const { session } = openClient(broker)
+    const handedOut = new Set([...seen.acknowledged, ...seen.deadLettered])
+    expect(notMarked(session, 'consumed', handedOut)).toEqual([])
     const numbers = (queue: string) => drainAndPutBack(session, queue).map(body => Number(body.slice(0, 10)))
     const kept = numbers('kept')
     expect(missing(confirmed, new Set(kept))).toEqual([])
@@ -74,6 +76,21 @@ function drainAndPutBack(session: ReturnType<typeof openClient>['session'], queu
   for (let got = session.get(queue, false); got !== undefined; got = session.get(queue, false)) bodies.push(bodyOf(got))
   session.recover(true)
   return bodies
+}
+
+/** What a consumer had been given and is not marked as redelivered now. */
+function notMarked(
+  session: ReturnType<typeof openClient>['session'],
+  queue: string,
+  handedOut: ReadonlySet<number>,
+): number[] {
+  const found: number[] = []
+  for (let got = session.get(queue, false); got !== undefined; got = session.get(queue, false)) {
+    const number = Number(bodyOf(got).slice(0, 10))
+    if (handedOut.has(number) && !got.redelivered) found.push(number)
+  }
+  session.recover(true)
+  return found
 }
 
 function missing(wanted: readonly number[], present: ReadonlySet<number>): number[] {
