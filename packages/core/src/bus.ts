@@ -85,8 +85,8 @@ export interface Bus extends Senders, AsyncDisposable {
   /** Calls the listener for each event of these kinds (default: all); the returned function ends that. */
   observe(listener: EventListener, kinds?: readonly EventKind[]): () => void
   /**
-   * Drains and closes: intake stops, handlers finish until the deadline (default 30,000 ms), what was sent is
-   * confirmed, then the connection closes. May be called twice.
+   * Drains and closes: intake stops, handlers finish and what was sent is confirmed until the deadline (default 30,000
+   * ms), then the connection closes; a send that the engine has not taken by then rejects. May be called twice.
    */
   close(options?: { readonly deadlineMs?: number }): Promise<void>
 }
@@ -391,12 +391,25 @@ export class MessageBus implements Bus {
     const consumers = [...this.#consumers].map(consumer => consumer.stop({ deadlineMs }))
     const loops = [...this.#loops].map(loop => loop.stop(deadlineMs))
     await Promise.all([...consumers, ...loops])
-    await this.#sender.close()
+    const drained = this.#sender.close()
+    await settledWithin(drained, deadlineMs - (performance.now() - startedAt))
     await this.#requests.close()
+    // Settles what the engine has not taken by now (it is away, or blocks senders): with `closed`, in doubt where it was sent.
     await this.#driver.close()
+    await drained
     this.#events.emit({ kind: 'closed', durationMs: performance.now() - startedAt })
     this.#parts.closed()
   }
+}
+
+/** Resolves when the promise does, or after that many milliseconds. */
+async function settledWithin(promise: Promise<void>, timeoutMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>(resolve => {
+    timer = setTimeout(resolve, Math.max(timeoutMs, 0))
+  })
+  await Promise.race([promise, late])
+  clearTimeout(timer)
 }
 
 function isRouteList(value: unknown): value is readonly Route<AnyContract>[] {

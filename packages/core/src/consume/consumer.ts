@@ -20,6 +20,7 @@ import { Attempt } from './incoming.ts'
 import type { ConsumeSettings } from './options.ts'
 import { FifoQueue } from './queue.ts'
 import type { Routes, RunnableRoute } from './routes.ts'
+import { Running } from './running.ts'
 
 /** What `handle` and `subscribe` give. `await using` stops it. */
 export interface Consumer extends AsyncDisposable {
@@ -67,13 +68,12 @@ export class MessageConsumer implements Consumer, Sink {
   #failure: ChasquiErrorType | undefined
   #unrouted = 0
   readonly #queue = new FifoQueue<Work>()
-  readonly #running: Work[] = []
+  readonly #running = new Running<Work>()
   /** Held for a delayed attempt, out of the way of others. */
   readonly #waiting = new Set<Work>()
   #scheduled = false
   #draining = false
   #stopping: Promise<void> | undefined
-  #idle: (() => void)[] = []
   readonly #onAbort = () => void this.stop({ deadlineMs: 0 })
   readonly #drainLater = () => {
     this.#scheduled = false
@@ -166,8 +166,8 @@ export class MessageConsumer implements Consumer, Sink {
       else this.#queue.push(work)
     }
     for (const work of [...this.#waiting].filter(theirs)) this.#void(work)
-    if (graceMs > 0 && this.#running.some(theirs)) {
-      await this.#until(() => !this.#running.some(theirs), graceMs)
+    if (graceMs > 0) {
+      await this.#running.noneLeft(theirs, graceMs)
       await this.#settlements.flushed()
     }
     for (const work of this.#running.filter(theirs)) this.#cancel(work, staleError())
@@ -180,7 +180,7 @@ export class MessageConsumer implements Consumer, Sink {
     this.#failure = error
     for (const work of this.#queue.drain()) work.state = 'stale'
     for (const work of this.#waiting) this.#void(work)
-    for (const work of [...this.#running]) this.#cancel(work, error)
+    for (const work of this.#running.filter(any)) this.#cancel(work, error)
     this.#events.emit({ kind: 'consumer-failed', source: this.name, error })
   }
 
@@ -190,7 +190,7 @@ export class MessageConsumer implements Consumer, Sink {
     if (this.#draining || this.#receiver === undefined) return
     this.#draining = true
     const { concurrency } = this.#settings
-    while (this.#state === 'running' && this.#running.length < concurrency) {
+    while (this.#state === 'running' && this.#running.size < concurrency) {
       const work = this.#queue.shift()
       if (work === undefined) break
       this.#begin(work)
@@ -199,8 +199,7 @@ export class MessageConsumer implements Consumer, Sink {
   }
 
   #begin(work: Work): void {
-    work.slot = this.#running.length
-    this.#running.push(work)
+    this.#running.enter(work)
     const { message, redelivered } = work.item
     if (work.attempt === 0 && this.#events.heard.received) {
       const { id, type, body } = message
@@ -334,7 +333,7 @@ export class MessageConsumer implements Consumer, Sink {
       this.#finish(work)
       return
     }
-    if (this.#settings.order === 'none') this.#leave(work)
+    if (this.#settings.order === 'none') this.#running.leave(work)
     this.#waiting.add(work)
     work.timer = setTimeout(() => {
       work.timer = undefined
@@ -397,20 +396,8 @@ export class MessageConsumer implements Consumer, Sink {
   // Leaving.
 
   #finish(work: Work): void {
-    this.#leave(work)
-    if (this.#idle.length > 0) this.#wakeIdle()
+    this.#running.leave(work)
     this.#drain()
-  }
-
-  /** Takes a delivery out of the running ones: the last one moves into its place. */
-  #leave(work: Work): void {
-    const { slot } = work
-    if (slot < 0) return
-    work.slot = -1
-    const last = this.#running.pop()
-    if (last === undefined || last === work) return
-    this.#running[slot] = last
-    last.slot = slot
   }
 
   #release(work: Work, reason: string): void {
@@ -428,7 +415,7 @@ export class MessageConsumer implements Consumer, Sink {
       this.#waiting.delete(work)
       if (work.timer !== undefined) clearTimeout(work.timer)
       this.#release(work, reason)
-      this.#leave(work)
+      this.#running.leave(work)
     }
   }
 
@@ -437,7 +424,7 @@ export class MessageConsumer implements Consumer, Sink {
     work.state = 'stale'
     if (work.timer !== undefined) clearTimeout(work.timer)
     this.#waiting.delete(work)
-    this.#leave(work)
+    this.#running.leave(work)
   }
 
   /** Ends an attempt from outside: its signal fires, and whatever it returns counts for nothing. */
@@ -445,7 +432,6 @@ export class MessageConsumer implements Consumer, Sink {
     const attempt = work.current
     this.#void(work)
     attempt?.abort(reason)
-    if (this.#idle.length > 0) this.#wakeIdle()
   }
 
   async #stop(deadlineMs: number): Promise<void> {
@@ -453,11 +439,11 @@ export class MessageConsumer implements Consumer, Sink {
     this.#settings.signal?.removeEventListener('abort', this.#onAbort)
     await this.#receiver?.window(0).catch((error: unknown) => this.#tellStopFailure(error))
     this.#giveBack('the consumer was stopped')
-    if (deadlineMs > 0) await this.#until(() => this.#running.length === 0, deadlineMs)
-    const cancelled = this.#running.length
+    if (deadlineMs > 0) await this.#running.noneLeft(any, deadlineMs)
+    const cancelled = this.#running.size
     this.#parts.mover.stop()
     const closed = new ChasquiError('closed', `The consumer of "${this.name}" was stopped; its message goes back.`)
-    for (const work of [...this.#running]) this.#cancel(work, closed)
+    for (const work of this.#running.filter(any)) this.#cancel(work, closed)
     await this.#settlements.flushed()
     await this.#receiver?.stop().catch((error: unknown) => this.#tellStopFailure(error))
     this.#state = 'stopped'
@@ -469,23 +455,10 @@ export class MessageConsumer implements Consumer, Sink {
   #tellStopFailure(error: unknown): void {
     this.#events.emit({ kind: 'driver-failed', doing: `stopping the receiver of ${this.name}`, error })
   }
+}
 
-  #wakeIdle(): void {
-    const idle = this.#idle
-    this.#idle = []
-    for (const wake of idle) wake()
-  }
-
-  /** Resolves when the condition holds after some delivery ended, or the time is over. */
-  async #until(condition: () => boolean, timeoutMs: number): Promise<void> {
-    let over = false
-    const timer = setTimeout(() => {
-      over = true
-      this.#wakeIdle()
-    }, timeoutMs)
-    while (!over && !condition()) await new Promise<void>(resolve => this.#idle.push(resolve))
-    clearTimeout(timer)
-  }
+function any(): boolean {
+  return true
 }
 
 /** Handlers may throw anything; what is no Error is put into one. */

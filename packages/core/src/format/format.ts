@@ -90,7 +90,7 @@ export class Formats {
 }
 
 /** Takes a content type apart (RFC 9110 section 8.3.1), forgivingly: what is no parameter is passed over. */
-export function parseContentType(contentType: string): { mediaType: string; parameters: ContentTypeParameters } {
+function parseContentType(contentType: string): { mediaType: string; parameters: ContentTypeParameters } {
   const [mediaType = '', ...rest] = contentType.split(';')
   if (rest.length === 0) return { mediaType: mediaType.trim().toLowerCase(), parameters: noParameters }
   const parameters: Record<string, string> = Object.create(null)
