@@ -40,7 +40,7 @@ registerConformance(
           authority: await readFile(caPath, 'utf8'),
         },
         async block() {
-          const small = await BrokerProcess.start({ port: 0, memoryLimitBytes: 1_000_000 })
+          const small = await BrokerProcess.start({ port: 0, memoryLimitBytes: 1_048_576 })
           return { url: small.urls[0]!, release: () => small.kill() }
         },
         close: async () => {
