@@ -57,9 +57,11 @@ export class ReadyList {
     return item
   }
 
-  /** The item at `index` from the front among the fresh ones, for reading ahead. */
-  freshAt(index: number): Item | undefined {
-    return index < this.#fresh ? this.#ring[(this.#head + index) & (this.#ring.length - 1)] : undefined
+  /** Calls `visit` for each item, in no order. */
+  each(visit: (item: Item) => void): void {
+    for (const item of this.#returned) visit(item)
+    const mask = this.#ring.length - 1
+    for (let index = 0; index < this.#fresh; index++) visit(this.#ring[(this.#head + index) & mask]!)
   }
 
   /** Takes everything out, in order. */

@@ -48,6 +48,13 @@ const longestRetryMs = 2000
 
 const none: readonly never[] = []
 
+/** A segment is sparse when less than this part of what it held is unsettled. */
+const sparseRatio = 0.25
+/** Segments from which on sparse ones are looked for: with 32 MiB each, a quarter of a gibibyte. */
+const leastSparse = 8
+/** Sparse segments whose messages are written anew in one go. */
+const mostSparse = 8
+
 /** What goes to one segment's log in one batch. */
 interface Part {
   readonly segment: Segment
@@ -77,6 +84,7 @@ export class GroupCommit implements Store {
   appended = 0
   onCommitted: (committed: number) => void = () => {}
   onTrouble: (reason: string | undefined) => void = () => {}
+  onSparse: (segments: ReadonlySet<Segment>) => number = () => 0
   readonly #directory: string
   readonly #definitions: Definitions
   readonly #files: Files
@@ -99,6 +107,7 @@ export class GroupCommit implements Store {
   #writing: Batch | undefined
   #started = false
   #closed = false
+  #sparseAt = leastSparse
   #retryMs = firstRetryMs
   #trouble: string | undefined
   #retry: NodeJS.Timeout | undefined
@@ -456,6 +465,7 @@ export class GroupCommit implements Store {
     this.onCommitted(this.committed)
     this.#writeEntries()
     this.#removeIdle()
+    this.#findSparse()
     const flushed = this.#flushed
     this.#flushed = []
     for (const resolve of flushed) resolve()
@@ -510,6 +520,22 @@ export class GroupCommit implements Store {
       }
       this.#idle.delete(segment)
     }
+  }
+
+  /** Asks for what is left in segments of which little is wanted, when they are many. */
+  #findSparse(): void {
+    if (this.#segments.size < this.#sparseAt) return
+    const sparse = new Set<Segment>()
+    for (const segment of this.#segments) {
+      if (segment === this.#current || segment.unwritten > 0 || segment.live === 0) continue
+      if (segment.live < segment.pairs * sparseRatio) sparse.add(segment)
+      if (sparse.size === mostSparse) break
+    }
+    const rewritten = sparse.size > 0 ? this.onSparse(sparse) : 0
+    // Looking costs a walk over all messages: after one that found enough to do, again behind the next batch; else not before
+    // there are more segments by a quarter.
+    const left = this.#segments.size - rewritten
+    this.#sparseAt = Math.max(leastSparse, rewritten === mostSparse ? left : Math.ceil(left * 1.25))
   }
 
   #remove(segment: Segment): void {

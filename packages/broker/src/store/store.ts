@@ -81,6 +81,11 @@ export interface Store {
   /** Why the store cannot write for now; undefined when it can. It keeps everything and tries again by itself. */
   onTrouble: (reason: string | undefined) => void
   /**
+   * Little of these segments is still wanted: whoever knows where it is may `rewrite` it, and the files can go. Answers
+   * of how many segments everything was written anew.
+   */
+  onSparse: (segments: ReadonlySet<Segment>) => number
+  /**
    * Writes the message at this place anew, for these queues, and settles it there in the same record: the segment it
    * was in can go. Undefined when it cannot be read. It keeps its place in the order.
    */

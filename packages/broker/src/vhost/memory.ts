@@ -54,6 +54,11 @@ export class Memory {
     this.#pageable.push({ commit, envelope })
   }
 
+  /** A message that is in memory only until the store has it at its new place. */
+  rewritten(envelope: Envelope, commit: number): void {
+    this.#pageable.push({ commit, envelope })
+  }
+
   /** Drops from memory what the store has now and nobody wants soon. */
   committed(committed: number): void {
     let count = 0

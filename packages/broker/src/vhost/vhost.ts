@@ -16,6 +16,7 @@ import { Dispatcher } from './dispatcher.ts'
 import { Memory } from './memory.ts'
 import { exchangeMissing } from './refusal.ts'
 import { type Published, Session, type SessionOptions } from './session.ts'
+import { rewriteSparse } from './sparse.ts'
 import { Topology } from './topology.ts'
 
 export interface QueueDepth {
@@ -207,6 +208,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
       this.#trouble = reason
       this.#tellBlocked()
     }
+    store.onSparse = segments => rewriteSparse(segments, this.topology.queues.values(), store, this.#memory)
     for (const { queueId, place } of this.#forgotten) store.settle(queueId, place)
     this.#forgotten.length = 0
   }

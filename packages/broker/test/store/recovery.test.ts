@@ -268,3 +268,38 @@ describe('damage', () => {
     await expect(broker.start()).rejects.toMatchObject({ name: 'BrokerError', code: 'directory-corrupt' })
   })
 })
+
+describe('sparse segments', () => {
+  test('[rewrite] a few messages that stay do not keep the disk full, and keep their order, marks and queues', async () => {
+    const directory = temporaryDirectory()
+    const first = await open(directory)
+    for (const queue of ['dead', 'shared', 'busy']) await declare(first, queue, { 'x-queue-type': 'quorum' })
+    for (const queue of ['dead', 'shared'])
+      first.client.session.bindQueue({ queue, exchange: 'amq.fanout', routingKey: '' })
+    const { session } = first.client
+    const body = Buffer.alloc(100_000, 'x')
+    const stays: string[] = []
+    for (let round = 0; round < 14; round++) {
+      // 32 MB that go, and one message that stays, in two queues.
+      for (let index = 0; index < 330; index++) session.publish({ ...message('', { routingKey: 'busy' }), body })
+      stays.push(`stays ${round}`)
+      const { commit } = session.publish(message(`stays ${round}`, { exchange: 'amq.fanout', routingKey: '' }))
+      await committed(session, commit)
+      if (round === 0) session.nack(session.get('dead', false)!.tag, false, true)
+      drain(session, 'busy')
+    }
+    await expect.poll(() => logs(directory).length, { timeout: 5000 }).toBeLessThan(9)
+    // New ones behind, so that what was written anew must be put before them.
+    await publish(first, ['behind'], 'dead')
+    const check = ({ client }: Opened) => {
+      const dead = drain(client.session, 'dead')
+      expect(dead.map(bodyOf)).toEqual([...stays, 'behind'])
+      expect(dead.map(d => d.deliveryCount)).toEqual([1, ...new Array(14).fill(0)])
+      expect(drain(client.session, 'shared').map(bodyOf)).toEqual(stays)
+    }
+    check(await open(snapshot(directory)))
+    check(first)
+    await expect.poll(() => logs(directory).length).toBeLessThan(3)
+    expect(first.broker.vhost.memoryBytes).toBe(0)
+  })
+})
