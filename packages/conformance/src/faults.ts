@@ -112,6 +112,11 @@ export const faults: readonly Scenario[] = [
       await patient.send(queue, 'patient before')
       await stage.process.keepDeclarations?.()
       await stage.process.kill()
+      // What leaves before the loss is noticed is in doubt; here the engine is known to be down.
+      await eventually(
+        async () => !(await impatient.health()).ok && !(await patient.health()).ok,
+        () => 'both buses to notice that the engine is gone',
+      )
       const started = performance.now()
       const failure = await settled(
         impatient.send(queue, 'impatient').then(
