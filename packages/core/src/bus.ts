@@ -137,6 +137,7 @@ export class MessageBus implements Bus {
       attributes: ownAttributes(parts.name),
       middleware: parts.outgoing,
       sender: this.#sender,
+      events,
     })
     this.#requests = new Requests(driver, this.#outlets, formats, events)
     driver.onState(change => this.#stateChanged(change.state, change.reason))

@@ -125,6 +125,28 @@ describe('sending', () => {
   })
 })
 
+describe('closing while the engine takes nothing', () => {
+  test('[deadlineMs] bounds the wait for confirms; every send settles all the same', async () => {
+    const closing = Promise.withResolvers<void>()
+    const closed: SendResult = { ok: false, inDoubt: true, error: new ChasquiError('closed', 'The driver was closed.') }
+    const { bus } = await alteredBus({
+      driver: real => ({
+        send: async batch => {
+          await closing.promise
+          return batch.map(() => closed)
+        },
+        close: async () => {
+          closing.resolve()
+          await real.close()
+        },
+      }),
+    })
+    const waiting = [bus.send(ownName(), 1), bus.send(ownName(), 2)].map(sent => errorOf(sent))
+    await bus.close({ deadlineMs: 10 })
+    expect((await Promise.all(waiting)).map(error => error.code)).toEqual(['closed', 'closed'])
+  })
+})
+
 describe('dead-lettering', () => {
   test('a copy that is not confirmed leaves the original where it is, and is tried again', async () => {
     let refusals = 2

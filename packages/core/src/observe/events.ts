@@ -34,6 +34,8 @@ export type BusEvent =
       readonly error: ChasquiError
       readonly inDoubt: boolean
     }
+  /** Refused before it left: by its options, its schema, its size, a full buffer. The caller's promise says so too. */
+  | { readonly kind: 'send-refused'; readonly destination: string; readonly error: unknown }
   | ({ readonly kind: 'received'; readonly redelivered: boolean; readonly bytes: number } & Delivered)
   | ({ readonly kind: 'handled'; readonly attempt: number; readonly durationMs: number } & Delivered)
   | ({
@@ -93,6 +95,7 @@ export type EventListener = (event: BusEvent) => void
 const nothingHeard: Record<EventKind, boolean> = {
   sent: false,
   'send-failed': false,
+  'send-refused': false,
   received: false,
   handled: false,
   'attempt-failed': false,

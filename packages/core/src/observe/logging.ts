@@ -21,6 +21,7 @@ const levels = ['debug', 'info', 'warn', 'error'] as const satisfies readonly Lo
 const lines: { readonly [K in EventKind]: { readonly level: LogLevel; readonly says: string } } = {
   sent: { level: 'debug', says: 'sent' },
   'send-failed': { level: 'debug', says: 'send failed' },
+  'send-refused': { level: 'debug', says: 'send refused' },
   received: { level: 'debug', says: 'received' },
   handled: { level: 'debug', says: 'handled' },
   'attempt-failed': { level: 'warn', says: 'attempt failed' },

@@ -108,6 +108,11 @@ export class Draft implements OutgoingMessage, Outgoing {
     this.time = time
   }
 
+  /** The sender has taken it over. */
+  get accepted(): boolean {
+    return this.message !== unsealed
+  }
+
   /** Makes the wire message; nothing of the draft is read by the engine after that. */
   seal(bytes: Uint8Array): void {
     this.message = new SealedMessage(this, bytes)

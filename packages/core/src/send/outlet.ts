@@ -7,11 +7,12 @@ import type { Capabilities, Headers, Target } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
 import type { AnyContract, CommandContract, EventContract, RequestContract } from '../contract/contract.ts'
 import { isContract } from '../contract/contract.ts'
-import { checkName } from '../contract/names.ts'
+import { checkName, maxNameBytes } from '../contract/names.ts'
 import type { Carried } from '../encode/attributes.ts'
 import type { PipelineFormats } from '../encode/pipeline-formats.ts'
 import type { Format } from '../format/format.ts'
 import { chain } from '../middleware/chain.ts'
+import type { EventHub } from '../observe/events.ts'
 import { checkOptions, requestOptions, sendOptions } from '../options.ts'
 import type { Destinations, Wanted } from './destinations.ts'
 import type { UserHeaders } from './headers.ts'
@@ -96,6 +97,7 @@ export class Outlets {
   readonly #capabilities: Capabilities
   readonly #maxHeaderBytes: number
   readonly #own: Carried
+  readonly #events: EventHub
   readonly #run: (message: OutgoingMessage) => Promise<Receipt>
   readonly #contracts = new Map<AnyContract, Outlet>()
   readonly #queues = new Map<string, Outlet>()
@@ -109,12 +111,14 @@ export class Outlets {
     attributes: Carried['attributes']
     middleware: readonly OutgoingMiddleware[]
     sender: Sender
+    events: EventHub
   }) {
     this.#destinations = parts.destinations
     this.#formats = parts.formats
     this.#capabilities = parts.capabilities
     this.#maxHeaderBytes = parts.maxHeaderBytes
     this.#own = { attributes: parts.attributes }
+    this.#events = parts.events
     const { sender } = parts
     this.#run = chain(parts.middleware, message => sender.accept(message))
   }
@@ -128,9 +132,9 @@ export class Outlets {
     carried: Carried = this.#own,
   ): Promise<Receipt> {
     try {
-      return this.#run(this.#draft(kind, to, body, options ?? noOptions, carried))
+      return this.#go(this.#draft(kind, to, body, options ?? noOptions, carried))
     } catch (error) {
-      return Promise.reject(error)
+      return this.#refused(destinationOf(to), error)
     }
   }
 
@@ -149,9 +153,9 @@ export class Outlets {
       draft.replyTo = replyTo
       draft.correlationId = draft.id
       began(draft.id)
-      return this.#run(draft)
+      return this.#go(draft)
     } catch (error) {
-      return Promise.reject(error)
+      return this.#refused(destinationOf(to), error)
     }
   }
 
@@ -175,10 +179,26 @@ export class Outlets {
       draft.durable = false
       if (this.#capabilities.operations.expiry !== 'unsupported') draft.expiresAt = draft.time + reply.ttlMs
       if (headers !== undefined) draft.headers = headers
-      return this.#run(draft)
+      return this.#go(draft)
     } catch (error) {
-      return Promise.reject(error)
+      return this.#refused(reply.replyTo, error)
     }
+  }
+
+  #go(draft: Draft): Promise<Receipt> {
+    const sent = this.#run(draft)
+    // Accepted, as nearly always: the sender tells what becomes of it. Else some step takes its time.
+    if (draft.accepted) return sent
+    return sent.catch((error: unknown) => {
+      if (draft.accepted) throw error
+      return this.#refused(draft.to.name, error)
+    })
+  }
+
+  /** A message that never left is told of too. */
+  #refused(destination: string, error: unknown): Promise<never> {
+    if (this.#events.heard['send-refused']) this.#events.emit({ kind: 'send-refused', destination, error })
+    return Promise.reject(error)
   }
 
   #draft(kind: Kind, to: AnyContract | string, body: unknown, options: SendOptions, carried: Carried): Draft {
@@ -290,6 +310,12 @@ export class Outlets {
   #destination(to: Target, wanted: Wanted): Ready {
     return to.kind === 'topic' ? this.#destinations.topic(to.name, wanted) : this.#destinations.queue(to.name, wanted)
   }
+}
+
+/** Whatever was given, for an event: it may be what is wrong. */
+function destinationOf(to: AnyContract | string): string {
+  if (typeof to === 'string') return to.slice(0, maxNameBytes)
+  return isContract(to) ? to.destination : ''
 }
 
 const methods = { command: 'send()', event: 'publish()', request: 'request()' } as const

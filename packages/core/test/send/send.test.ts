@@ -232,6 +232,21 @@ describe('send()', () => {
     expect(await bus.publish(ownName(), 1)).toMatchObject({ id: expect.any(String) })
   })
 
+  test('tells its observers of what never left', async () => {
+    const bus = await memoryBus({ maxBodyBytes: 100 })
+    const queue = ownName()
+    const slow = command(queue, z.object({ n: z.number().refine(async n => n > 0) }))
+    await errorOf(bus.send('no name', 1))
+    await errorOf(bus.send(queue, 'x'.repeat(101)))
+    await errorOf(bus.send(slow, { n: -1 }))
+    expect(ofKind(bus.told, 'send-refused')).toMatchObject([
+      { destination: 'no name', error: { code: 'name-invalid' } },
+      { destination: queue, error: { code: 'body-too-large' } },
+      { destination: queue, error: { code: 'body-invalid' } },
+    ])
+    expect(ofKind(bus.told, 'send-failed')).toEqual([])
+  })
+
   test('tells its observers, without the body', async () => {
     const bus = await memoryBus()
     const queue = ownName()
