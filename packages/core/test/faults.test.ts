@@ -30,7 +30,10 @@ describe('sending', () => {
   })
 
   test('a driver that rejects or answers too little is a typed error for each caller', async () => {
-    for (const send of [() => Promise.reject(new Error('boom')), async () => []]) {
+    const throwing = () => {
+      throw new Error('boom')
+    }
+    for (const send of [() => Promise.reject(new Error('boom')), async () => [], throwing]) {
       const { bus } = await alteredBus({ driver: () => ({ send }) })
       const queue = ownName()
       expect((await errorOf(bus.send(queue, 1))).code).toBe('internal')
@@ -257,8 +260,16 @@ describe('a lost connection', () => {
     expect(ofKind(altered.told, 'settled-late')).toMatchObject([{ source: queue, count: 1 }])
   })
 
-  test('[settle] that fails counts as stale: the engine hands out again', async () => {
-    const altered = await alteredBus({ receiver: () => ({ settle: () => Promise.reject(new Error('gone')) }) })
+  test.each([
+    ['rejects', () => Promise.reject(new Error('gone'))],
+    [
+      'throws',
+      () => {
+        throw new Error('gone')
+      },
+    ],
+  ])('[settle] that %s counts as stale: the engine hands out again', async (_how, settle) => {
+    const altered = await alteredBus({ receiver: () => ({ settle }) })
     const queue = ownName()
     await altered.bus.handle(queue, () => {})
     await altered.bus.send(queue, 1)

@@ -219,22 +219,20 @@ export class MessageConsumer implements Consumer, Sink {
     const attempt = new Attempt(this.#scope, route, work.item.message, work.item.redelivered, work.attempt)
     work.current = attempt
     if (this.#events.heard.handled || this.#events.heard['attempt-failed']) attempt.startedAt = performance.now()
-    let result: unknown
     try {
-      result = route.run(attempt)
+      const result = route.run(attempt)
+      if (isPromise(result)) {
+        if (this.#settings.timeoutMs !== undefined) this.#limit(work, attempt, this.#settings.timeoutMs)
+        result.then(
+          value => this.#succeeded(work, attempt, value),
+          error => this.#failed(work, attempt, error),
+        )
+      } else {
+        this.#succeeded(work, attempt, result)
+      }
     } catch (error) {
       this.#failed(work, attempt, error)
-      return
     }
-    if (!isPromise(result)) {
-      this.#succeeded(work, attempt, result)
-      return
-    }
-    if (this.#settings.timeoutMs !== undefined) this.#limit(work, attempt, this.#settings.timeoutMs)
-    result.then(
-      value => this.#succeeded(work, attempt, value),
-      error => this.#failed(work, attempt, error),
-    )
   }
 
   #limit(work: Work, attempt: Attempt, timeoutMs: number): void {

@@ -57,7 +57,7 @@ export class Replies {
   async replyFailure(attempt: Attempt, failure: Failure): Promise<void> {
     const { contract } = attempt
     if (attempt.wire.replyTo === undefined || (contract !== undefined && contract.kind !== 'request')) return
-    const message = failure.error instanceof Error ? failure.error.message : failure.reason
+    const message = failure.error instanceof Error ? String(failure.error.message) : failure.reason
     const headers: Headers = {
       [replyErrorCode]: failure.code,
       [replyErrorMessage]: message.slice(0, maxSentence).toWellFormed(),

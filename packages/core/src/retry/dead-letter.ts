@@ -42,9 +42,10 @@ export function deadLetterCopy(original: WireMessage, source: Source, consumer: 
   const { chasqui } = headerPrefix
   const headers: Record<string, HeaderValue> = withoutHistory(original.headers)
   headers[`${chasqui}error_code`] = failure.code
-  headers[`${chasqui}error_type`] = cut(error instanceof Error ? error.name : typeof error, maxWord)
-  headers[`${chasqui}error_message`] = cut(error instanceof Error ? error.message : String(error), maxSentence)
-  if (error instanceof Error && error.stack !== undefined) headers[`${chasqui}error_stack`] = cut(error.stack, maxStack)
+  headers[`${chasqui}error_type`] = cut(error instanceof Error ? String(error.name) : typeof error, maxWord)
+  headers[`${chasqui}error_message`] = cut(error instanceof Error ? String(error.message) : String(error), maxSentence)
+  if (error instanceof Error && typeof error.stack === 'string')
+    headers[`${chasqui}error_stack`] = cut(error.stack, maxStack)
   headers[`${chasqui}attempts`] = failure.attempts
   headers[`${chasqui}first_failed_at`] = new Date(failure.firstFailedAt).toISOString()
   headers[`${chasqui}last_failed_at`] = new Date(failure.lastFailedAt).toISOString()

@@ -52,5 +52,6 @@ export function decide(policy: RetryPolicy, attempt: number, error: unknown): De
 }
 
 function sentence(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  // What is thrown may be an Error with anything for a message.
+  return error instanceof Error ? String(error.message) : String(error)
 }

@@ -135,14 +135,18 @@ export class Sender {
     if (batch.some(draft => draft.settled)) batch = batch.filter(draft => !draft.settled)
     if (batch.length === 0) return
     this.#sinceYield += batch.length
-    this.#driver.send(batch, Date.now() + this.#limits.sendTimeoutMs).then(
-      results => this.#settle(batch, results),
-      (cause: unknown) => {
-        // The contract says that it does not reject; if it does, nobody knows what arrived.
-        const error = new ChasquiError('internal', `The driver failed to send: ${String(cause)}`, { cause })
-        for (const draft of batch) this.#fail(draft, error, true)
-      },
-    )
+    const failed = (cause: unknown) => {
+      // The contract says that it does not fail as a whole; if it does, nobody knows what arrived.
+      const error = new ChasquiError('internal', `The driver failed to send: ${String(cause)}`, { cause })
+      for (const draft of batch) this.#fail(draft, error, true)
+    }
+    try {
+      this.#driver
+        .send(batch, Date.now() + this.#limits.sendTimeoutMs)
+        .then(results => this.#settle(batch, results), failed)
+    } catch (cause) {
+      failed(cause)
+    }
   }
 
   #settle(batch: readonly Draft[], results: readonly SendResult[]): void {

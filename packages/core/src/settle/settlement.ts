@@ -133,19 +133,17 @@ export class Settlements {
   }
 
   /** A receiver that cannot settle any more has lost its deliveries; the engine hands them out again. */
-  #tell(lane: string, epoch: number, tags: readonly number[], outcome: Outcome): Promise<Settled> {
+  async #tell(lane: string, epoch: number, tags: readonly number[], outcome: Outcome): Promise<Settled> {
     const receiver = this.#receiver
-    if (receiver === undefined) return Promise.resolve('stale')
-    return receiver.settle(lane, epoch, tags, outcome).then(
-      settled => {
-        if (settled === 'stale') this.#late(tags.length)
-        return settled
-      },
-      (error: unknown) => {
-        this.#late(tags.length, error)
-        return 'stale'
-      },
-    )
+    if (receiver === undefined) return 'stale'
+    try {
+      const settled = await receiver.settle(lane, epoch, tags, outcome)
+      if (settled === 'stale') this.#late(tags.length)
+      return settled
+    } catch (error) {
+      this.#late(tags.length, error)
+      return 'stale'
+    }
   }
 
   #late(count: number, error?: unknown): void {

@@ -123,6 +123,11 @@ describe('a handler', () => {
     ['a string', 'oops', 'oops'],
     ['undefined', undefined, 'undefined'],
     ['an object without prototype', Object.create(null), 'a value of type object'],
+    [
+      'an Error without words',
+      Object.assign(new Error('x'), { message: undefined, name: 7, stack: null }),
+      'undefined',
+    ],
   ])('may throw %s', async (_what, thrown, says) => {
     const bus = await memoryBus()
     const queue = ownName()
@@ -135,6 +140,45 @@ describe('a handler', () => {
     )
     await bus.send(queue, 1)
     expect((await deadLetters(bus, queue, 1))[0]!.headers.chasqui_error_message).toContain(says)
+  })
+
+  test('may return something whose `then` throws: a failed attempt, no crash', async () => {
+    const bus = await memoryBus()
+    const queue = ownName()
+    const trap = Object.defineProperty({}, 'then', {
+      get: () => {
+        throw new Error('trapped')
+      },
+    })
+    await bus.handle(queue, () => trap)
+    await bus.send(queue, 1)
+    expect((await deadLetters(bus, queue, 1))[0]!.headers.chasqui_error_message).toBe('trapped')
+  })
+
+  test('ctx.log adds id, queue and attempt; no log holds a body', async () => {
+    const lines: [string, Record<string, unknown>, string | undefined][] = []
+    const at = (level: string) => (fields: object, message?: string) => {
+      lines.push([level, { ...fields }, message])
+    }
+    const bus = await memoryBus({
+      logger: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') },
+    })
+    const queue = ownName()
+    await bus.handle(queue, (_body, ctx) => {
+      ctx.log.info({ step: 1 }, 'charging')
+      throw new Error('no')
+    })
+    const { id } = await bus.send(queue, { card: '4111-1111' })
+    await deadLetters(bus, queue, 1)
+    await eventually('it is logged', () => lines.some(([level]) => level === 'error'))
+    expect(lines).toContainEqual(['info', { id, queue, attempt: 1, step: 1 }, 'charging'])
+    expect(lines.filter(([level]) => level === 'warn').map(([, fields]) => fields.attempt)).toEqual([1, 2, 3, 4, 5])
+    expect(lines).toContainEqual([
+      'error',
+      expect.objectContaining({ id, source: queue, code: 'handler-failed' }),
+      'dead-lettered',
+    ])
+    expect(JSON.stringify(lines)).not.toContain('4111')
   })
 
   test('ctx.deadLetter() gives up at once, with the reason', async () => {
