@@ -70,6 +70,8 @@ function logFields(event: BusEvent, redact: (text: string) => string): object {
     if (name === 'kind' || value === undefined) continue
     if (name === 'error') Object.assign(fields, errorFields(value, redact))
     else if (name === 'durationMs') fields.durationMs = Math.round((value as number) * 1000) / 1000
+    // The word that people search logs for, also where it is a subscription's.
+    else if (name === 'source') fields.queue = value
     else fields[name] = typeof value === 'string' ? redact(value) : value
   }
   return fields
@@ -118,7 +120,7 @@ async function prettyStream(): Promise<NodeJS.WritableStream | undefined> {
   const { default: build } = (await import(path)) as {
     default: (options: object) => NodeJS.WritableStream
   }
-  return build({ destination: 2, sync: true, ignore: 'pid,hostname' })
+  return build({ destination: 2, sync: true, ignore: 'pid,hostname', singleLine: true })
 }
 
 function nothing(): void {}

@@ -175,7 +175,7 @@ describe('a handler', () => {
     expect(lines.filter(([level]) => level === 'warn').map(([, fields]) => fields.attempt)).toEqual([1, 2, 3, 4, 5])
     expect(lines).toContainEqual([
       'error',
-      expect.objectContaining({ id, source: queue, code: 'handler-failed' }),
+      expect.objectContaining({ id, queue, code: 'handler-failed' }),
       'dead-lettered',
     ])
     expect(JSON.stringify(lines)).not.toContain('4111')

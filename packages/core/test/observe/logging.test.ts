@@ -40,7 +40,13 @@ describe('logs', () => {
       ['warn', 'attempt failed'],
       ['error', 'dead-lettered'],
     ])
-    expect(logger.lines[0]!.fields).toEqual({ ...about, attempt: 1, durationMs: 1.235 })
+    expect(logger.lines[0]!.fields).toEqual({
+      queue: 'orders',
+      id: '42',
+      type: 'order.placed',
+      attempt: 1,
+      durationMs: 1.235,
+    })
     expect(logger.lines[1]!.fields).toMatchObject({ code: 'handler-failed', error: 'TypeError: no such order' })
   })
 
