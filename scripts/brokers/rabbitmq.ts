@@ -272,11 +272,6 @@ export class RabbitmqNode {
   }
 }
 
-/** True where the package is here, or could be put here by `start`. */
-export async function rabbitmqIsAvailable(): Promise<boolean> {
-  return rabbitmqIsInstalled() || (isRoot() && (await succeeds('apt-get', ['--version'])))
-}
-
 export function rabbitmqIsInstalled(): boolean {
   return existsSync(join(binDirectory, 'rabbitmq-server'))
 }

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
  * Far beyond what any step takes on a busy machine; a step that needs longer has failed. CHASQUI_CONFORMANCE_PATIENCE_MS
  * changes it for a machine that is slower still.
  */
-export const patienceMs = Number(process.env.CHASQUI_CONFORMANCE_PATIENCE_MS) || 30_000
+const patienceMs = Number(process.env.CHASQUI_CONFORMANCE_PATIENCE_MS) || 30_000
 
 /** Resolves when `condition` holds; fails with `what()` after `patienceMs`. */
 export async function eventually(
