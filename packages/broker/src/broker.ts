@@ -84,7 +84,13 @@ export class Broker {
       const definitions = Definitions.open(path, files)
       for (const definition of definitions.current) vhost.restoreDefinition(definition)
       const opened = await GroupCommit.open(
-        { directory: messagesDirectory(path), definitions, files, onWarning: this.#options.onWarning },
+        {
+          directory: messagesDirectory(path),
+          definitions,
+          files,
+          clock: this.#options.clock,
+          onWarning: this.#options.onWarning,
+        },
         vhost,
       )
       this.#store = opened.store

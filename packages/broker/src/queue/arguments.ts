@@ -156,7 +156,8 @@ function whatIsWrong(argument: Argument, value: FieldValue): string | undefined 
     case 'boolean':
       return typeof value === 'boolean' ? undefined : unacceptable
     case 'name':
-      return typeof value === 'string' ? undefined : unacceptable
+      if (typeof value !== 'string') return unacceptable
+      return Buffer.byteLength(value) > 255 ? '"longer than 255 bytes"' : undefined
     case 'choice':
       if (typeof value !== 'string') return unacceptable
       return argument.oneOf?.includes(value) ? undefined : argument.otherwise?.replace('%', value)

@@ -14,6 +14,8 @@
  */
 import { renameSync } from 'node:fs'
 import { join } from 'node:path'
+import { AmqpError } from '@chasqui/amqp'
+import type { Clock } from '../clock.ts'
 import type { BrokerMessage } from '../message.ts'
 import type { Definitions } from './definitions.ts'
 import type { Files } from './files.ts'
@@ -33,6 +35,8 @@ import type { Damage, Definition, RecordPlace, Settlement, Store } from './store
 
 /** A segment takes no more records beyond this, in bytes. */
 const segmentBytes = 33_554_432
+/** Queues of one message. */
+const mostQueues = 65_535
 /** Records gather in chunks of this size. */
 const chunkBytes = 1_048_576
 /** Chunks kept for reuse. */
@@ -75,6 +79,7 @@ export interface GroupCommitOptions {
   readonly directory: string
   readonly definitions: Definitions
   readonly files: Files
+  readonly clock: Clock
   /** Told, in a sentence, of what is given up at close. */
   onWarning(sentence: string): void
 }
@@ -88,6 +93,7 @@ export class GroupCommit implements Store {
   readonly #directory: string
   readonly #definitions: Definitions
   readonly #files: Files
+  readonly #clock: Clock
   readonly #onWarning: (sentence: string) => void
   readonly #segments = new Set<Segment>()
   /** Segments with entries to write. */
@@ -119,6 +125,7 @@ export class GroupCommit implements Store {
     this.#directory = options.directory
     this.#definitions = options.definitions
     this.#files = options.files
+    this.#clock = options.clock
     this.#onWarning = options.onWarning
     this.#chunk = Buffer.allocUnsafeSlow(chunkBytes)
     this.#gathering = newBatch()
@@ -138,7 +145,7 @@ export class GroupCommit implements Store {
   }
 
   append(message: BrokerMessage, queueIds: readonly number[], instead?: Settlement): RecordPlace {
-    return this.#append(message, queueIds, instead === undefined ? none : [instead], 0)
+    return this.#append(message, queueIds, instead === undefined ? none : [instead], undefined)
   }
 
   rewrite(old: RecordPlace, queueIds: readonly number[]): { place: RecordPlace; message: BrokerMessage } | undefined {
@@ -147,7 +154,7 @@ export class GroupCommit implements Store {
     const { bytes, start, end } = found
     const message = readMessage(bytes, start, end)
     const settlements = queueIds.map(queueId => ({ queueId, place: old }))
-    const place = this.#append(message, queueIds, settlements, summarizeRecord(bytes, start, end).order)
+    const place = this.#append(message, queueIds, settlements, summarizeRecord(bytes, start, end))
     return { place, message }
   }
 
@@ -223,14 +230,15 @@ export class GroupCommit implements Store {
     this.#removeIdle()
   }
 
-  /** `order` 0: the next one. */
+  /** `before`: what it was when it was first appended; it keeps its order and its age. */
   #append(
     message: BrokerMessage,
     queueIds: readonly number[],
     settlements: readonly Settlement[],
-    order: number,
+    before: { readonly order: number; readonly publishedAt: number } | undefined,
   ): RecordPlace {
     const { propertyBytes, body } = message
+    checkFits(message, queueIds.length)
     if (this.#current.bytes >= segmentBytes) this.#rotate()
     const segment = this.#current
     const copy = body.byteLength <= longestCopy
@@ -244,7 +252,12 @@ export class GroupCommit implements Store {
       propertyBytes,
       queueIds,
       settlements.length === 0 ? none : settlements.map(recordSettlement),
-      { order: order === 0 ? ++this.#order : order, ordinal: segment.records, salt: segment.salt },
+      {
+        order: before === undefined ? ++this.#order : before.order,
+        publishedAt: before === undefined ? this.#clock.now() : before.publishedAt,
+        ordinal: segment.records,
+        salt: segment.salt,
+      },
       copy,
     )
     let length = this.#used - start
@@ -579,6 +592,19 @@ export class GroupCommit implements Store {
     this.#flushed = []
     for (const resolve of flushed) resolve()
   }
+}
+
+/** Names of AMQP have at most 255 bytes; who publishes without the wire may not know. Throws AmqpError. */
+function checkFits({ exchange, routingKey }: BrokerMessage, queues: number): void {
+  // Three bytes a character at most: shorter ones need no counting.
+  if (routingKey.length > 85 && Buffer.byteLength(routingKey) > 255) {
+    throw AmqpError.of('syntax-error', 'a routing key has at most 255 bytes')
+  }
+  if (exchange.length > 85 && Buffer.byteLength(exchange) > 255) {
+    throw AmqpError.of('syntax-error', 'the name of an exchange has at most 255 bytes')
+  }
+  if (queues > mostQueues)
+    throw AmqpError.of('resource-error', `one message goes to at most ${mostQueues} durable queues`)
 }
 
 function recordSettlement({ queueId, place }: Settlement): RecordSettlement {

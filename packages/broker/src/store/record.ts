@@ -5,7 +5,8 @@
  *                                                                         segment's salt: no body can pose as a record
  *   payload     [type u8 = 1][flags u8 = 0][exchange bytes u8][routing key bytes u8]
  *               [queues u16][settlements u16]
- *               [order u64: two u32, low first][ordinal u32][property bytes u32]
+ *               [order u64: two u32, low first][published at u64: likewise, milliseconds since the epoch]
+ *               [ordinal u32][property bytes u32]
  *               [queue id u32] * queues
  *               [settlement: segment u32, ordinal u32, queue id u32] * settlements
  *               [exchange][routing key][properties][body: what is left]
@@ -18,7 +19,7 @@ import { type BasicProperties, decodeProperties } from '@chasqui/amqp'
 import type { BrokerMessage } from '../message.ts'
 
 export const recordOverhead = 8
-const fixedBytes = 24
+const fixedBytes = 32
 const settlementBytes = 12
 const messageType = 1
 
@@ -34,6 +35,8 @@ export interface RecordSettlement {
 /** What makes a record this one. */
 export interface RecordName {
   readonly order: number
+  /** Milliseconds since the epoch; from it times to live count, also after a restart. */
+  readonly publishedAt: number
   readonly ordinal: number
   /** The segment's. */
   readonly salt: number
@@ -65,7 +68,6 @@ export function writeRecord(
   name: RecordName,
   withBody: boolean,
 ): number {
-  const { order } = name
   const payload = start + recordOverhead
   let at = payload + fixedBytes
   for (const id of queueIds) at = buffer.writeUInt32LE(id, at)
@@ -84,10 +86,10 @@ export function writeRecord(
   buffer[payload + 3] = at - keyAt
   buffer.writeUInt16LE(queueIds.length, payload + 4)
   buffer.writeUInt16LE(settlements.length, payload + 6)
-  buffer.writeUInt32LE(order >>> 0, payload + 8)
-  buffer.writeUInt32LE(Math.floor(order / 0x1_0000_0000), payload + 12)
-  buffer.writeUInt32LE(name.ordinal, payload + 16)
-  buffer.writeUInt32LE(properties.byteLength, payload + 20)
+  writeLong(buffer, payload + 8, name.order)
+  writeLong(buffer, payload + 16, name.publishedAt)
+  buffer.writeUInt32LE(name.ordinal, payload + 24)
+  buffer.writeUInt32LE(properties.byteLength, payload + 28)
   buffer.set(properties, at)
   at += properties.byteLength
   const { body } = message
@@ -123,13 +125,14 @@ function contentStart(buffer: Buffer, payload: number): number {
     settlementBytes * buffer.readUInt16LE(payload + 6) +
     buffer[payload + 2]! +
     buffer[payload + 3]! +
-    buffer.readUInt32LE(payload + 20)
+    buffer.readUInt32LE(payload + 28)
   )
 }
 
 /** What recovery wants to know of a record, without its content. */
 export interface RecordSummary {
   readonly order: number
+  readonly publishedAt: number
   readonly ordinal: number
   readonly queueIds: readonly number[]
   readonly settlements: readonly RecordSettlement[]
@@ -152,8 +155,9 @@ export function summarizeRecord(buffer: Buffer, start: number, end: number): Rec
     })
   }
   return {
-    order: buffer.readUInt32LE(payload + 8) + buffer.readUInt32LE(payload + 12) * 0x1_0000_0000,
-    ordinal: buffer.readUInt32LE(payload + 16),
+    order: readLong(buffer, payload + 8),
+    publishedAt: readLong(buffer, payload + 16),
+    ordinal: buffer.readUInt32LE(payload + 24),
     queueIds,
     settlements,
     bodyBytes: end - contentStart(buffer, payload),
@@ -164,7 +168,7 @@ export function summarizeRecord(buffer: Buffer, start: number, end: number): Rec
 export function readMessage(buffer: Buffer, start: number, end: number): BrokerMessage {
   const payload = start + recordOverhead
   const bodyAt = contentStart(buffer, payload)
-  const propertiesAt = bodyAt - buffer.readUInt32LE(payload + 20)
+  const propertiesAt = bodyAt - buffer.readUInt32LE(payload + 28)
   const keyAt = propertiesAt - buffer[payload + 3]!
   const exchangeAt = keyAt - buffer[payload + 2]!
   return new StoredMessage(
@@ -195,6 +199,15 @@ class StoredMessage implements BrokerMessage {
     this.#properties ??= decodeProperties(this.propertyBytes)
     return this.#properties
   }
+}
+
+function writeLong(buffer: Buffer, at: number, value: number): void {
+  buffer.writeUInt32LE(value >>> 0, at)
+  buffer.writeUInt32LE(Math.floor(value / 0x1_0000_0000), at + 4)
+}
+
+function readLong(buffer: Buffer, at: number): number {
+  return buffer.readUInt32LE(at) + buffer.readUInt32LE(at + 4) * 0x1_0000_0000
 }
 
 /** Names are short and mostly ASCII: a loop beats a call into the engine for those. */

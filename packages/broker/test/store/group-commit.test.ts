@@ -120,6 +120,27 @@ describe('group commit', () => {
     expect(session.publish(message('', { routingKey: 'passing' })).commit).toBe(0)
   })
 
+  test('[name] one that is longer than AMQP allows is refused before anything is written', async () => {
+    const { session, dataDirectory, broker } = await withQueue()
+    session.bindQueue({ queue: 'q', exchange: 'amq.fanout', routingKey: '' })
+    for (const routingKey of ['x'.repeat(256), 'ü'.repeat(128)]) {
+      expect(() => session.publish(message('m', { exchange: 'amq.fanout', routingKey }))).toThrow(
+        expect.objectContaining({ name: 'AmqpError', replyCode: 502 }),
+      )
+    }
+    const args = { 'x-dead-letter-exchange': '', 'x-dead-letter-routing-key': 'x'.repeat(256) }
+    expect(() => session.declareQueue({ queue: 'new', arguments: args })).toThrow(
+      expect.objectContaining({ replyCode: 406 }),
+    )
+    await committed(
+      session,
+      session.publish(message('m', { exchange: 'amq.fanout', routingKey: 'ü'.repeat(127) })).commit,
+    )
+    await broker.close()
+    const again = await startBroker({ dataDirectory })
+    expect(drain(openClient(again).session, 'q').map(got => got.message.routingKey)).toEqual(['ü'.repeat(127)])
+  })
+
   test.each(['disk full', 'sync fails', 'no descriptor'] as const)(
     '[%s] publishers are blocked, nothing is confirmed, nothing confirmed is lost, and it goes on by itself',
     async fault => {
