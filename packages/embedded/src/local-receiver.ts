@@ -34,6 +34,8 @@ export class LocalReceiver implements Receiver {
   readonly #lane: string
   readonly #sink: Sink
   readonly #hooks: Hooks
+  /** Replies come to a queue that lives as long as this receiver. */
+  readonly #isReply: boolean
   #window: number
   #session: Session | undefined
   #consumerTag: string | undefined
@@ -43,6 +45,7 @@ export class LocalReceiver implements Receiver {
     this.#vhost = vhost
     this.#owner = owner
     this.#lane = queueOf(source)
+    this.#isReply = source.kind === 'reply'
     this.#sink = sink
     this.#window = window
     this.#hooks = hooks
@@ -56,6 +59,7 @@ export class LocalReceiver implements Receiver {
     })
     this.#session = session
     this.#epoch++
+    if (this.#isReply) session.declareQueue({ queue: this.#lane, exclusive: true })
     if (this.#window > 0) this.#consume(session)
   }
 
@@ -86,6 +90,7 @@ export class LocalReceiver implements Receiver {
     const session = this.#session
     this.#session = undefined
     if (session === undefined) return
+    if (this.#isReply) session.deleteQueue({ queue: this.#lane })
     session.close()
     this.#hooks.ended()
   }
@@ -112,7 +117,7 @@ export class LocalReceiver implements Receiver {
     // Revoked without grace: the messages are gone with their queue, and nothing waits for the answer.
     this.#sink.revoke(this.#lane, this.#epoch, 0).catch(() => undefined)
     try {
-      this.#hooks.restore()
+      if (!this.#isReply) this.#hooks.restore()
       this.start()
     } catch (error) {
       this.#hooks.ended()

@@ -3,15 +3,15 @@ import type { QueueArguments } from '@chasqui/driver-amqp'
 
 /** Returns of one message after which the broker itself dead-letters it. The core's own retries stay far below. */
 const deliveryLimit = 20
-/** For dead-letter queues, whose messages wait for a person: practically never. */
-const deadLetterDeliveryLimit = 1_000_000
+/** Where the broker would have to drop them, as for dead letters that wait for a person: practically never. */
+const noDeliveryLimit = 1_000_000
 
-export const queueArguments: QueueArguments = ({ role, durable, deadLetter }) => {
+export const queueArguments: QueueArguments = ({ durable, deadLetter }) => {
   // The arguments that pika's `queue_declare('hello')` sends: none.
   if (!durable) return {}
   return {
     'x-queue-type': 'quorum',
-    'x-delivery-limit': role === 'dead-letter' ? deadLetterDeliveryLimit : deliveryLimit,
+    'x-delivery-limit': deadLetter === undefined ? noDeliveryLimit : deliveryLimit,
     ...(deadLetter === undefined
       ? {}
       : {

@@ -165,3 +165,19 @@ describe('the broker of this process', () => {
     await expect(opened(`embedded:${directory}/file/data`)).rejects.toMatchObject({ code: 'directory-unusable' })
   })
 })
+
+describe('a reply source', () => {
+  it('has a queue for as long as it is received from', async () => {
+    const driver = await opened(memoryUrl())
+    const replies = { kind: 'reply', name: 'reply-1' } as const
+    const sink = new Collector()
+    const receiver = await driver.receive(replies, sink, options)
+    expect(await driver.send(outgoing(replies, 'a'), inTenSeconds())).toMatchObject([{ ok: true }])
+    await vi.waitFor(() => expect(sink.ids).toEqual(['a']))
+    await receiver.stop()
+    expect(await driver.inspector!.depth(replies)).toBeUndefined()
+    expect(await driver.send(outgoing(replies, 'b'), inTenSeconds())).toMatchObject([
+      { ok: false, error: { code: 'unroutable' } },
+    ])
+  })
+})
