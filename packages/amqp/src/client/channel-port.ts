@@ -2,12 +2,13 @@
 
 import type { FrameWriter } from '../frame-writer.ts'
 import type { ContentMethod, Method } from '../generated/methods.ts'
+import type { FlushQueue } from './flush-queue.ts'
 
 /** What a channel needs of its connection. */
 export interface ChannelHost {
   readonly writer: FrameWriter
-  /** Have `port.flush` called when the present turn of the event loop is over. */
-  flushLater(port: ChannelPort): void
+  /** When acknowledgements that were gathered are written. */
+  readonly flushQueue: FlushQueue
   /** The number may be used again. */
   release(channelNumber: number): void
   /** The server broke the protocol: the connection ends. */
@@ -18,8 +19,6 @@ export interface ChannelHost {
 export interface ChannelPort {
   onMethod(method: Method): void
   onContent(method: ContentMethod, header: Buffer, start: number, end: number, body: Buffer): void
-  /** Writes what was gathered. */
-  flush(): void
   /** The connection ended; undefined: it was closed cleanly from here. */
   onConnectionClosed(error: Error | undefined): void
 }

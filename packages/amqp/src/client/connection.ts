@@ -24,6 +24,7 @@ import {
 import { Channel } from './channel.ts'
 import type { ChannelHost, ChannelPort } from './channel-port.ts'
 import { ConnectionError } from './connection-error.ts'
+import { FlushQueue } from './flush-queue.ts'
 import { type Opened, openTransport } from './handshake.ts'
 import { Listeners } from './listeners.ts'
 import { type ConnectionOptions, type ResolvedOptions, resolveOptions } from './options.ts'
@@ -65,14 +66,7 @@ export class Connection {
   #closing: Promise<void> | undefined
   #closeReason: AmqpError | ConnectionError | undefined
   #blockedReason: string | undefined
-  /** Channels with acknowledgements to write when the turn is over. */
-  #toFlush: ChannelPort[] = []
-  readonly #flushPorts = (): void => {
-    const ports = this.#toFlush
-    this.#toFlush = []
-    for (const port of ports) port.flush()
-    this.#transport.writer.flush()
-  }
+  readonly #flushQueue: FlushQueue
 
   /** For `connect`. */
   constructor(opened: Opened, options: ResolvedOptions) {
@@ -83,11 +77,10 @@ export class Connection {
     this.heartbeatSeconds = tuning.heartbeat
     this.#transport = transport
     this.#options = options
+    this.#flushQueue = new FlushQueue(transport.writer)
     this.#host = {
       writer: transport.writer,
-      flushLater: port => {
-        if (this.#toFlush.push(port) === 1) process.nextTick(this.#flushPorts)
-      },
+      flushQueue: this.#flushQueue,
       release: channelNumber => {
         this.#ports[channelNumber] = undefined
         this.#freeNumbers.push(channelNumber)
@@ -178,7 +171,7 @@ export class Connection {
     const gone = new Promise<void>(resolve => this.#transport.whenClosed(resolve))
     if (this.#state !== 'open') return gone
     this.#state = 'closing'
-    this.#flushPorts()
+    this.#flushQueue.run()
     const goodbye = { replyCode: 200, replyText: 'Goodbye', classId: 0, methodId: 0 }
     this.#transport.writer.method(0, { id: CONNECTION_CLOSE, ...goodbye })
     this.#transport.writer.flush()
@@ -238,6 +231,7 @@ export class Connection {
         : new ConnectionError('disconnected', error.message, error)
     this.#state = 'closed'
     this.#blockedReason = undefined
+    this.#flushQueue.stop()
     this.#closeReason = reason
     const ports = this.#ports.filter(port => port !== undefined)
     this.#ports.length = 0

@@ -13,6 +13,7 @@ import { FrameWriter } from '../frame-writer.ts'
 import { CONNECTION_CLOSE } from '../generated/methods.ts'
 import { ConnectionError, socketFailure } from './connection-error.ts'
 import type { ResolvedOptions } from './options.ts'
+import { ReadSlab } from './read-slab.ts'
 
 export interface TransportHandler extends FrameListener {
   /** The socket takes bytes again. */
@@ -23,6 +24,9 @@ export interface TransportHandler extends FrameListener {
 
 /** Bytes that may wait in the socket before it counts as lagging. */
 const writableHighWaterMark = 262_144
+
+/** Most bytes that one read takes. */
+const readBytes = 65_536
 
 /** How long the other side may take to close its half after the goodbye, before ours is cut. */
 const lingerMs = 1000
@@ -48,7 +52,8 @@ export class Transport {
       onProtocolHeader: header => this.handler.onProtocolHeader(header),
       onContentRefused: (channel, method, bodyBytes) => this.handler.onContentRefused(channel, method, bodyBytes),
     })
-    const socket = openSocket(options)
+    const slab = new ReadSlab()
+    const socket = openSocket(options, (length, buffer) => this.#onData(slab.take(buffer, length)))
     this.#socket = socket
     this.writer = new FrameWriter(bytes => socket.write(bytes))
     socket.once(options.tls === undefined ? 'connect' : 'secureConnect', () => {
@@ -149,13 +154,23 @@ export class Transport {
   }
 }
 
-function openSocket(options: ResolvedOptions): Socket {
+type OnRead = (length: number, buffer: Uint8Array) => void
+
+/** `onRead` is given what plain sockets read; those with TLS emit their data. */
+function openSocket(options: ResolvedOptions, onRead: OnRead): Socket {
   const { host, port, socketPath, tls } = options
   const address: NetConnectOpts = socketPath === undefined ? { host, port } : { path: socketPath }
   if (tls === undefined) {
-    // Without NODELAY a lone message waits for the acknowledgement of the one before it, some 40 ms.
+    const onread = {
+      buffer: Buffer.allocUnsafeSlow(readBytes),
+      callback(length: number, buffer: Uint8Array): boolean {
+        onRead(length, buffer)
+        return true
+      },
+    }
     const streams = { writableHighWaterMark }
-    return connectPlain({ ...address, ...streams, noDelay: true })
+    // Without NODELAY a lone message waits for the acknowledgement of the one before it, some 40 ms.
+    return connectPlain({ ...address, ...streams, onread, noDelay: true })
   }
   const servername = isIP(host) === 0 ? { servername: host } : {}
   const socket = connectTls({ ...servername, ...tls, ...address })
