@@ -3,15 +3,16 @@
  * `freeze`, `thaw`, `memory-limit`. From the Debian package where it is installed, else from Docker (compose.yaml) where
  * that runs, else the package is installed when we are root.
  */
-import { join } from 'node:path'
+import { globSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { DockerRabbitmq, dockerRuns } from './brokers/docker.ts'
 import { BrokerScriptError } from './brokers/process.ts'
 import { RabbitmqNode, rabbitmqIsInstalled } from './brokers/rabbitmq.ts'
 
-const usage = `Usage: npm run brokers -- COMMAND [rabbitmq] [--port N] [--tls-port N] [--docker] [--json]
+const usage = `Usage: npm run brokers -- COMMAND [rabbitmq] [--port N] [--tls-port N] [--docker] [--json] [--all]
   start      brings the broker up; does nothing if it is
-  stop       stops it by its process id
+  stop       stops it by its process id;  --all also those that interrupted test runs left, and deletes these
   restart    stops and starts it
   kill       ends it with SIGKILL
   freeze     stops it from answering (SIGSTOP);  thaw lets it go on
@@ -49,10 +50,12 @@ export interface BrokerOptions {
   readonly docker?: boolean
 }
 
+const brokersDirectory = join(import.meta.dirname, '..', '.brokers')
+
 export const defaultRabbitmq: BrokerOptions = { name: 'rabbitmq', port: 5672, tlsPort: 5671 }
 
 export async function rabbitmq(options: BrokerOptions = defaultRabbitmq): Promise<BrokerControl> {
-  const directory = options.directory ?? join(import.meta.dirname, '..', '.brokers', options.name)
+  const directory = options.directory ?? join(brokersDirectory, options.name)
   const useDocker = options.docker ?? (!rabbitmqIsInstalled() && (await dockerRuns()))
   return useDocker
     ? await DockerRabbitmq.at({ ...options, directory })
@@ -66,6 +69,7 @@ async function main(args: readonly string[]): Promise<number> {
     options: {
       port: { type: 'string' },
       'tls-port': { type: 'string' },
+      all: { type: 'boolean' },
       docker: { type: 'boolean' },
       json: { type: 'boolean' },
       help: { type: 'boolean' },
@@ -98,6 +102,7 @@ async function main(args: readonly string[]): Promise<number> {
     case 'freeze':
     case 'thaw':
       await broker[command]()
+      if (command === 'stop' && values.all) await removeLeftovers()
       console.log(command === 'freeze' ? 'rabbitmq is frozen' : describe())
       return 0
     case 'memory-limit': {
@@ -120,6 +125,17 @@ async function main(args: readonly string[]): Promise<number> {
       return 0
     default:
       throw new BrokerScriptError(`There is no command "${command}".\n${usage}`)
+  }
+}
+
+/** Stops and deletes every instance in .brokers but the default one. */
+async function removeLeftovers(): Promise<void> {
+  for (const path of globSync('*/{node,container}.json', { cwd: brokersDirectory })) {
+    const name = dirname(path)
+    if (name === defaultRabbitmq.name) continue
+    const docker = basename(path) === 'container.json'
+    await (await rabbitmq({ name, port: 0, tlsPort: 0, docker })).remove()
+    console.log(`removed ${name}`)
   }
 }
 
