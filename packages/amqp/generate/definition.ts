@@ -24,7 +24,7 @@ export interface Method {
   readonly fields: readonly Field[]
 }
 
-export interface Constant {
+interface Constant {
   readonly name: string
   readonly value: number
   readonly class: 'soft-error' | 'hard-error' | undefined
