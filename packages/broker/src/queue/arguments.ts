@@ -6,8 +6,8 @@
 import type { FieldTable, FieldValue } from '@chasqui/amqp'
 import { preconditionFailed } from '../vhost/refusal.ts'
 
-export type QueueType = 'classic' | 'quorum'
-export type Overflow = 'drop-head' | 'reject-publish' | 'reject-publish-dlx'
+type QueueType = 'classic' | 'quorum'
+type Overflow = 'drop-head' | 'reject-publish' | 'reject-publish-dlx'
 
 /** What the arguments of one queue say, with RabbitMQ's defaults. */
 export interface QueueSettings {
@@ -39,7 +39,7 @@ interface Argument {
 
 const both: readonly QueueType[] = ['classic', 'quorum']
 
-export const queueArguments = {
+const queueArguments = {
   'x-queue-type': { type: 'name', queues: both, effect: 'classic (the default) or quorum' },
   'x-delivery-limit': {
     type: 'integer',

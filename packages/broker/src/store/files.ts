@@ -4,7 +4,7 @@
  */
 import * as fs from 'node:fs'
 
-export type Done = (error: NodeJS.ErrnoException | null) => void
+type Done = (error: NodeJS.ErrnoException | null) => void
 
 export interface Files {
   /** Opens for reading and writing, creates what is not there, mode 0600. */

@@ -12,7 +12,6 @@
  * Entries (what became of messages) are written after each batch, before a delivery leaves, or 2 ms after they came. A move
  * settles its source only once its own record is on disk.
  */
-import { renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { AmqpError } from '@chasqui/amqp'
 import type { Clock } from '../clock.ts'
@@ -20,17 +19,10 @@ import type { BrokerMessage } from '../message.ts'
 import type { Definitions } from './definitions.ts'
 import type { Files } from './files.ts'
 import { encodeHeader, headerBytes } from './header.ts'
-import {
-  headBound,
-  longestCopy,
-  type RecordSettlement,
-  readMessage,
-  soundRecord,
-  summarizeRecord,
-  writeRecord,
-} from './record.ts'
+import { headBound, longestCopy, type RecordSettlement, readMessage, summarizeRecord, writeRecord } from './record.ts'
 import { type Recovered, type RecoveryTarget, recover } from './recovery.ts'
-import { Segment } from './segment.ts'
+import type { Segment } from './segment.ts'
+import { Segments } from './segments.ts'
 import type { Damage, Definition, RecordPlace, Settlement, Store } from './store.ts'
 
 /** A segment takes no more records beyond this, in bytes. */
@@ -41,23 +33,12 @@ const mostQueues = 65_535
 const chunkBytes = 1_048_576
 /** Chunks kept for reuse. */
 const mostSpareChunks = 16
-/** Read at once when a message comes back from disk: its neighbours are wanted next. */
-const readAheadBytes = 262_144
 /** How long entries may wait while nothing is appended. */
 const entriesDelayMs = 2
-/** Segments that keep their descriptors. */
-const mostOpenSegments = 64
 const firstRetryMs = 50
 const longestRetryMs = 2000
 
 const none: readonly never[] = []
-
-/** A segment is sparse when less than this part of what it held is unsettled. */
-const sparseRatio = 0.25
-/** Segments from which on sparse ones are looked for: with 32 MiB each, a quarter of a gibibyte. */
-const leastSparse = 8
-/** Sparse segments whose messages are written anew in one go. */
-const mostSparse = 8
 
 /** What goes to one segment's log in one batch. */
 interface Part {
@@ -95,15 +76,8 @@ export class GroupCommit implements Store {
   readonly #files: Files
   readonly #clock: Clock
   readonly #onWarning: (sentence: string) => void
-  readonly #segments = new Set<Segment>()
-  /** Segments with entries to write. */
-  readonly #noted = new Set<Segment>()
-  /** Segments whose files may be open, the one used longest ago first. */
-  readonly #opened = new Set<Segment>()
-  /** Segments in which nothing is unsettled. */
-  readonly #idle = new Set<Segment>()
-  #current: Segment
-  #order = 0
+  readonly #segments: Segments
+  #order: number
   #gathering: Batch
   #chunk: Buffer
   /** Where the part of the chunk begins that belongs to no buffer yet, and where free space begins. */
@@ -113,15 +87,15 @@ export class GroupCommit implements Store {
   #writing: Batch | undefined
   #started = false
   #closed = false
-  #sparseAt = leastSparse
+  /** Closing has waited long enough for a disk that refuses. */
+  #impatient = false
   #retryMs = firstRetryMs
   #trouble: string | undefined
   #retry: NodeJS.Timeout | undefined
   #entriesTimer: NodeJS.Timeout | undefined
-  #window: { segment: Segment; offset: number; bytes: Buffer } | undefined
   #flushed: (() => void)[] = []
 
-  private constructor(options: GroupCommitOptions) {
+  private constructor(options: GroupCommitOptions, recovered: Recovered) {
     this.#directory = options.directory
     this.#definitions = options.definitions
     this.#files = options.files
@@ -129,8 +103,9 @@ export class GroupCommit implements Store {
     this.#onWarning = options.onWarning
     this.#chunk = Buffer.allocUnsafeSlow(chunkBytes)
     this.#gathering = newBatch()
-    // Takes its number in `recover`, before anything is appended.
-    this.#current = new Segment(options.directory, 0, options.files)
+    this.#order = recovered.lastOrder
+    this.#segments = new Segments(options.directory, options.files, recovered)
+    this.#segments.removeIdle()
   }
 
   /** Brings back what is there, then takes appends. */
@@ -138,10 +113,8 @@ export class GroupCommit implements Store {
     options: GroupCommitOptions,
     target: RecoveryTarget,
   ): Promise<{ store: GroupCommit; damage: readonly Damage[] }> {
-    const store = new GroupCommit(options)
     const recovered = await recover(options.directory, options.files, target)
-    store.#begin(recovered)
-    return { store, damage: recovered.damage }
+    return { store: new GroupCommit(options, recovered), damage: recovered.damage }
   }
 
   append(message: BrokerMessage, queueIds: readonly number[], instead?: Settlement): RecordPlace {
@@ -149,7 +122,7 @@ export class GroupCommit implements Store {
   }
 
   rewrite(old: RecordPlace, queueIds: readonly number[]): { place: RecordPlace; message: BrokerMessage } | undefined {
-    const found = this.#find(old)
+    const found = this.#segments.find(old)
     if (found === undefined) return undefined
     const { bytes, start, end } = found
     const message = readMessage(bytes, start, end)
@@ -159,25 +132,21 @@ export class GroupCommit implements Store {
   }
 
   settle(queueId: number, place: RecordPlace): void {
-    const { segment } = place
-    segment.entries.settled(queueId, place.ordinal)
-    if (--segment.live === 0) this.#idle.add(segment)
-    this.#writeEntriesSoon(segment)
+    this.#segments.settle(queueId, place)
+    this.#writeEntriesSoon()
   }
 
   note(queueId: number, place: RecordPlace, returns: number): void {
-    const { segment } = place
-    if (returns === 0) segment.entries.delivered(queueId, place.ordinal)
-    else segment.entries.returned(queueId, place.ordinal, returns)
-    this.#writeEntriesSoon(segment)
+    this.#segments.note(queueId, place, returns)
+    this.#writeEntriesSoon()
   }
 
   writeNotes(): void {
-    if (this.#noted.size > 0) this.#writeEntries()
+    if (this.#segments.noted) this.#writeEntries()
   }
 
   read(place: RecordPlace): BrokerMessage | undefined {
-    const found = this.#find(place)
+    const found = this.#segments.find(place)
     return found && readMessage(found.bytes, found.start, found.end)
   }
 
@@ -201,33 +170,25 @@ export class GroupCommit implements Store {
     this.#writeEntries()
   }
 
-  /** Writes what waits and lets go of the files. What cannot be written within `patienceMs` is given up; it was never confirmed. */
+  /**
+   * Writes what waits and lets go of the files. A disk that is slow is waited for; one that refuses is given up after
+   * `patienceMs`, with what was never confirmed.
+   */
   async close(patienceMs: number): Promise<void> {
-    const patience = setTimeout(() => this.#giveUp(), patienceMs)
+    const patience = setTimeout(() => {
+      this.#impatient = true
+      if (this.#retry !== undefined) this.#giveUp()
+    }, patienceMs)
     await this.flush()
     this.#closed = true
     clearTimeout(patience)
-    clearTimeout(this.#retry)
     clearTimeout(this.#entriesTimer)
-    for (const segment of this.#segments) {
-      try {
-        if (this.#trouble === undefined) segment.syncEntries()
-      } catch (error) {
-        this.#report(error)
-      }
-      segment.closeFiles()
+    try {
+      this.#segments.close(this.#trouble === undefined)
+    } catch (error) {
+      this.#report(error)
     }
     this.#definitions.close()
-  }
-
-  #begin({ segments, lastOrder, lastNumber }: Recovered): void {
-    this.#order = lastOrder
-    for (const segment of segments) {
-      this.#segments.add(segment)
-      if (segment.live === 0) this.#idle.add(segment)
-    }
-    this.#open(lastNumber + 1)
-    this.#removeIdle()
   }
 
   /** `before`: what it was when it was first appended; it keeps its order and its age. */
@@ -239,8 +200,11 @@ export class GroupCommit implements Store {
   ): RecordPlace {
     const { propertyBytes, body } = message
     checkFits(message, queueIds.length)
-    if (this.#current.bytes >= segmentBytes) this.#rotate()
-    const segment = this.#current
+    if (this.#segments.current.bytes >= segmentBytes) {
+      this.#cutSlice()
+      this.#segments.rotate()
+    }
+    const segment = this.#segments.current
     const copy = body.byteLength <= longestCopy
     const bound = headBound(message, propertyBytes, queueIds.length, settlements.length)
     this.#makeRoom(copy ? bound + body.byteLength : bound)
@@ -282,48 +246,12 @@ export class GroupCommit implements Store {
     return place
   }
 
-  /** Where in which bytes the record is; undefined when it cannot be read or is not sound. */
-  #find(place: RecordPlace): { bytes: Buffer; start: number; end: number } | undefined {
-    const { segment, offset, length } = place
-    let window = this.#window
-    if (
-      window === undefined ||
-      window.segment !== segment ||
-      offset < window.offset ||
-      offset + length > window.offset + window.bytes.length
-    ) {
-      try {
-        this.#opening(segment)
-        const bytes = this.#files.read(segment.log, offset, Math.max(length, readAheadBytes))
-        window = { segment, offset, bytes }
-      } catch {
-        // The caller reports it: to it, unreadable and damaged are the same.
-        return undefined
-      }
-      this.#window = window
-    }
-    const start = offset - window.offset
-    const end = soundRecord(window.bytes, start, segment.salt)
-    return end === undefined ? undefined : { bytes: window.bytes, start, end }
-  }
-
-  #rotate(): void {
-    this.#cutSlice()
-    if (this.#current.live === 0) this.#idle.add(this.#current)
-    this.#open(this.#current.number + 1)
-  }
-
-  #open(number: number): void {
-    this.#current = new Segment(this.#directory, number, this.#files)
-    this.#segments.add(this.#current)
-  }
-
   /** The part of the gathering batch that belongs to the current segment. */
   #part(): Part {
     const { parts } = this.#gathering
+    const segment = this.#segments.current
     const last = parts.at(-1)
-    if (last !== undefined && last.segment === this.#current) return last
-    const segment = this.#current
+    if (last !== undefined && last.segment === segment) return last
     // A segment's first part writes its header too.
     const fresh = segment.records === 0 && segment.bytes === headerBytes
     const part: Part = {
@@ -378,6 +306,7 @@ export class GroupCommit implements Store {
   }
 
   readonly #write = (): void => {
+    this.#retry = undefined
     const batch = this.#writing
     if (batch === undefined) return
     try {
@@ -417,7 +346,7 @@ export class GroupCommit implements Store {
       this.#done(batch)
       return
     }
-    this.#opening(part.segment)
+    this.#segments.opening(part.segment)
     const descriptor = part.segment.log
     this.#files.write(
       descriptor,
@@ -449,6 +378,10 @@ export class GroupCommit implements Store {
 
   #failed(error: unknown): void {
     this.#report(error)
+    if (this.#impatient) {
+      this.#giveUp()
+      return
+    }
     this.#retry = setTimeout(this.#write, this.#retryMs)
     this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs)
   }
@@ -477,15 +410,13 @@ export class GroupCommit implements Store {
     else this.#started = false
     this.onCommitted(this.committed)
     this.#writeEntries()
-    this.#removeIdle()
-    this.#findSparse()
+    this.#segments.findSparse(this.onSparse)
     const flushed = this.#flushed
     this.#flushed = []
     for (const resolve of flushed) resolve()
   }
 
-  #writeEntriesSoon(segment: Segment): void {
-    this.#noted.add(segment)
+  #writeEntriesSoon(): void {
     if (this.#started || this.#entriesTimer !== undefined || this.#closed) return
     this.#entriesTimer = setTimeout(this.#writeEntriesNow, entriesDelayMs)
   }
@@ -493,23 +424,16 @@ export class GroupCommit implements Store {
   readonly #writeEntriesNow = (): void => {
     this.#entriesTimer = undefined
     this.#writeEntries()
-    this.#removeIdle()
   }
 
   #writeEntries(): void {
-    for (const segment of this.#noted) {
-      // Nothing of it is wanted any more: it is removed with its entries in a moment.
-      if (segment.live > 0 || segment === this.#current || segment.unwritten > 0) {
-        try {
-          this.#opening(segment)
-          segment.writeEntries()
-        } catch (error) {
-          this.#report(error)
-          this.#entriesTimer ??= setTimeout(this.#writeEntriesNow, longestRetryMs)
-          return
-        }
-      }
-      this.#noted.delete(segment)
+    try {
+      this.#segments.writeEntries()
+      this.#segments.removeIdle()
+    } catch (error) {
+      this.#report(error)
+      if (!this.#closed) this.#entriesTimer ??= setTimeout(this.#writeEntriesNow, longestRetryMs)
+      return
     }
     if (this.#trouble !== undefined && this.#writing === undefined) {
       this.#trouble = undefined
@@ -517,70 +441,10 @@ export class GroupCommit implements Store {
     }
   }
 
-  #removeIdle(): void {
-    for (const segment of this.#idle) {
-      if (segment.live > 0) {
-        this.#idle.delete(segment)
-        continue
-      }
-      if (segment === this.#current || segment.unwritten > 0) continue
-      try {
-        this.#remove(segment)
-      } catch (error) {
-        this.#report(error)
-        this.#entriesTimer ??= setTimeout(this.#writeEntriesNow, longestRetryMs)
-        return
-      }
-      this.#idle.delete(segment)
-    }
-  }
-
-  /** Asks for what is left in segments of which little is wanted, when they are many. */
-  #findSparse(): void {
-    if (this.#segments.size < this.#sparseAt) return
-    const sparse = new Set<Segment>()
-    for (const segment of this.#segments) {
-      if (segment === this.#current || segment.unwritten > 0 || segment.live === 0) continue
-      if (segment.live < segment.pairs * sparseRatio) sparse.add(segment)
-      if (sparse.size === mostSparse) break
-    }
-    const rewritten = sparse.size > 0 ? this.onSparse(sparse) : 0
-    // Looking costs a walk over all messages: after one that found enough to do, again behind the next batch; else not before
-    // there are more segments by a quarter.
-    const left = this.#segments.size - rewritten
-    this.#sparseAt = Math.max(leastSparse, rewritten === mostSparse ? left : Math.ceil(left * 1.25))
-  }
-
-  #remove(segment: Segment): void {
-    // Its records are the proof of the moves; what says the same elsewhere must be on disk before they go.
-    for (const source of segment.movedFrom ?? []) if (!source.removed) source.syncEntries()
-    segment.removed = true
-    segment.closeFiles()
-    if (segment.damaged) renameSync(segment.logPath, `${segment.logPath}.damaged`)
-    else this.#files.remove(segment.logPath)
-    this.#files.remove(segment.settledPath)
-    this.#segments.delete(segment)
-    this.#opened.delete(segment)
-    this.#noted.delete(segment)
-    if (this.#window?.segment === segment) this.#window = undefined
-  }
-
-  /** The segment's files are about to be used; those of others are closed when too many are open. */
-  #opening(segment: Segment): void {
-    this.#opened.delete(segment)
-    this.#opened.add(segment)
-    if (this.#opened.size <= mostOpenSegments) return
-    for (const other of this.#opened) {
-      if (other === segment || other.unwritten > 0) continue
-      other.closeFiles()
-      this.#opened.delete(other)
-      return
-    }
-  }
-
   /** Ends the waiting for a disk that takes nothing. */
   #giveUp(): void {
     clearTimeout(this.#retry)
+    this.#retry = undefined
     const lost = this.appended - this.committed
     if (lost === 0) return
     this.#onWarning(

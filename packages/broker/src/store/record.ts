@@ -18,7 +18,7 @@ import { crc32 } from 'node:zlib'
 import { type BasicProperties, decodeProperties } from '@chasqui/amqp'
 import type { BrokerMessage } from '../message.ts'
 
-export const recordOverhead = 8
+const recordOverhead = 8
 const fixedBytes = 32
 const settlementBytes = 12
 const messageType = 1

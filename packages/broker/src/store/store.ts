@@ -31,7 +31,7 @@ export interface QueueDefinition {
   readonly arguments: FieldTable
 }
 
-export interface ExchangeDefinition {
+interface ExchangeDefinition {
   readonly kind: 'exchange'
   readonly name: string
   readonly type: string
@@ -40,7 +40,7 @@ export interface ExchangeDefinition {
   readonly arguments: FieldTable
 }
 
-export interface BindingDefinition {
+interface BindingDefinition {
   readonly kind: 'binding'
   readonly source: string
   readonly destinationKind: 'queue' | 'exchange'
