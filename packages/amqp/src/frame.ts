@@ -45,13 +45,7 @@ export const basicClass = BASIC_PUBLISH >>> 16
 export const heartbeatFrame: Uint8Array = Uint8Array.of(FRAME_HEARTBEAT, 0, 0, 0, 0, 0, 0, FRAME_END)
 
 /** Writes a frame's head; the payload begins at the offset returned. */
-function writeFrameHead(
-  buffer: Uint8Array,
-  offset: number,
-  type: number,
-  channel: number,
-  size: number,
-): number {
+function writeFrameHead(buffer: Uint8Array, offset: number, type: number, channel: number, size: number): number {
   buffer[offset] = type
   return writeLong(buffer, writeShort(buffer, offset + 1, channel), size)
 }
