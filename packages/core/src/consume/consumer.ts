@@ -1,26 +1,29 @@
 /**
- * The loop of a consumer: window -> incoming chain -> handler -> settle. Decides nothing by itself: which handler is the
- * routes' matter, what follows a failure the retry policy's, the way of a dead letter the mover's.
+ * The loop of a consumer: window -> attempt -> settle. Lets deliveries in, gives each its turn, and sees to it that all of them
+ * leave when the consumer pauses, stops, or loses its lane. The steps are files beside this one: attempts run the handler,
+ * failures carry out what the retry policy decides, held keeps what waits for a delayed attempt.
  *
- * A delivery is queued -> running -> (waiting for a delayed attempt -> queued)* -> settled, or void when its lane is lost.
- * Handlers that return no promise are settled in the same turn; each settlement leaves with the others of its tick.
+ * A delivery is queued -> running -> (held for a delayed attempt -> queued)* -> settled, or void when its lane is lost. Each
+ * settlement leaves with the others of its tick.
  */
 import type { Batch, ChasquiError as ChasquiErrorType, Driver, Receiver, Sink } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
-import { isPromise } from '../middleware/chain.ts'
 import type { EventHub } from '../observe/events.ts'
 import { checkOptions, closeOptions } from '../options.ts'
 import type { Replies } from '../request/replies.ts'
 import type { DeadLetterMover } from '../retry/mover.ts'
-import { decide } from '../retry/policy.ts'
 import type { Settlements } from '../settle/settlement.ts'
-import { OpenDelivery, staleError } from '../settle/settlement.ts'
+import { staleError } from '../settle/settlement.ts'
+import { Attempts } from './attempts.ts'
+import { Failures } from './failures.ts'
+import { Held } from './held.ts'
 import type { Scope } from './incoming.ts'
-import { Attempt } from './incoming.ts'
 import type { ConsumeSettings } from './options.ts'
 import { FifoQueue } from './queue.ts'
-import type { Routes, RunnableRoute } from './routes.ts'
+import type { Routes } from './routes.ts'
 import { Running } from './running.ts'
+import type { Floor } from './work.ts'
+import { Work } from './work.ts'
 
 /** What `handle` and `subscribe` give. `await using` stops it. */
 export interface Consumer extends AsyncDisposable {
@@ -49,14 +52,7 @@ export interface ConsumerParts {
 
 type State = 'running' | 'paused' | 'stopping' | 'stopped' | 'failed'
 
-/** A delivery with the route and attempt that are at work on it. */
-class Work extends OpenDelivery {
-  route: RunnableRoute | undefined = undefined
-  current: Attempt | undefined = undefined
-  timer: NodeJS.Timeout | undefined = undefined
-}
-
-export class MessageConsumer implements Consumer, Sink {
+export class MessageConsumer implements Consumer, Sink, Floor {
   readonly name: string
   readonly #parts: ConsumerParts
   readonly #scope: Scope
@@ -66,11 +62,11 @@ export class MessageConsumer implements Consumer, Sink {
   #receiver: Receiver | undefined
   #state: State = 'running'
   #failure: ChasquiErrorType | undefined
-  #unrouted = 0
   readonly #queue = new FifoQueue<Work>()
   readonly #running = new Running<Work>()
-  /** Held for a delayed attempt, out of the way of others. */
-  readonly #waiting = new Set<Work>()
+  readonly #held = new Held()
+  readonly #attempts: Attempts
+  readonly #failures: Failures
   #scheduled = false
   #draining = false
   #stopping: Promise<void> | undefined
@@ -78,6 +74,14 @@ export class MessageConsumer implements Consumer, Sink {
   readonly #drainLater = () => {
     this.#scheduled = false
     this.#drain()
+  }
+  /** The wait of a held delivery is over. */
+  readonly #due = (work: Work) => {
+    if (work.slot >= 0) this.again(work)
+    else {
+      this.#queue.push(work)
+      this.#drain()
+    }
   }
 
   constructor(parts: ConsumerParts) {
@@ -87,6 +91,13 @@ export class MessageConsumer implements Consumer, Sink {
     this.#settings = parts.settings
     this.#settlements = parts.settlements
     this.#events = parts.events
+    this.#failures = new Failures({ ...parts, floor: this })
+    this.#attempts = new Attempts({
+      ...parts,
+      timeoutMs: parts.settings.timeoutMs,
+      floor: this,
+      failed: (work, attempt, error) => this.#failures.failed(work, attempt, error),
+    })
   }
 
   async start(): Promise<void> {
@@ -152,7 +163,7 @@ export class MessageConsumer implements Consumer, Sink {
       const work = new Work(lane, epoch, items[i]!)
       if (this.#state === 'running') this.#queue.push(work)
       // It was on its way when the window closed.
-      else this.#release(work, 'the consumer does not run')
+      else this.release(work, 'the consumer does not run')
     }
     if (this.#scheduled) return
     this.#scheduled = true
@@ -165,7 +176,7 @@ export class MessageConsumer implements Consumer, Sink {
       if (theirs(work)) work.state = 'stale'
       else this.#queue.push(work)
     }
-    for (const work of [...this.#waiting].filter(theirs)) this.#void(work)
+    for (const work of this.#held.take(theirs)) this.#void(work)
     if (graceMs > 0) {
       await this.#running.noneLeft(theirs, graceMs)
       await this.#settlements.flushed()
@@ -179,7 +190,7 @@ export class MessageConsumer implements Consumer, Sink {
     this.#state = 'failed'
     this.#failure = error
     for (const work of this.#queue.drain()) work.state = 'stale'
-    for (const work of this.#waiting) this.#void(work)
+    for (const work of this.#held.take(any)) this.#void(work)
     for (const work of this.#running.filter(any)) this.#cancel(work, error)
     this.#events.emit({ kind: 'consumer-failed', source: this.name, error })
   }
@@ -207,198 +218,37 @@ export class MessageConsumer implements Consumer, Sink {
     }
     const route = this.#parts.routes.find(message.type)
     if (route === undefined) {
-      this.#unroutable(work)
+      this.#failures.unroutable(work)
       return
     }
     work.route = route
-    this.#attempt(work, route)
+    this.#attempts.run(work, route)
   }
 
-  #attempt(work: Work, route: RunnableRoute): void {
-    work.attempt += 1
-    const attempt = new Attempt(this.#scope, route, work.item.message, work.item.redelivered, work.attempt)
-    work.current = attempt
-    if (this.#events.heard.handled || this.#events.heard['attempt-failed']) attempt.startedAt = performance.now()
-    try {
-      const result = route.run(attempt)
-      if (isPromise(result)) {
-        if (this.#settings.timeoutMs !== undefined) this.#limit(work, attempt, this.#settings.timeoutMs)
-        result.then(
-          value => this.#succeeded(work, attempt, value),
-          error => this.#failed(work, attempt, error),
-        )
-      } else {
-        this.#succeeded(work, attempt, result)
-      }
-    } catch (error) {
-      this.#failed(work, attempt, error)
-    }
+  // Floor: what the steps ask for.
+
+  get open(): boolean {
+    return this.#state === 'running'
   }
 
-  #limit(work: Work, attempt: Attempt, timeoutMs: number): void {
-    work.timer = setTimeout(() => {
-      const error = new ChasquiError(
-        'handler-timeout',
-        `The handler of "${this.name}" did not return within ${timeoutMs} ms. Let it obey ctx.signal, or raise timeoutMs.`,
-        { details: { timeoutMs } },
-      )
-      attempt.abort(error)
-      this.#failed(work, attempt, error)
-    }, timeoutMs)
-  }
-
-  /** Results of attempts that are over (timed out, cancelled) come late and count for nothing. */
-  #over(work: Work, attempt: Attempt): boolean {
-    if (work.current !== attempt) return true
-    work.current = undefined
-    if (work.timer !== undefined) {
-      clearTimeout(work.timer)
-      work.timer = undefined
-    }
-    return work.state !== 'open'
-  }
-
-  #succeeded(work: Work, attempt: Attempt, result: unknown): void {
-    if (this.#over(work, attempt)) return
-    if (this.#events.heard.handled) {
-      const { id, type } = work.item.message
-      const durationMs = performance.now() - attempt.startedAt
-      this.#events.emit({ kind: 'handled', source: this.name, id, type, attempt: work.attempt, durationMs })
-    }
-    if (work.item.message.replyTo !== undefined && this.#parts.replies.answers(attempt, result)) {
-      this.#answer(work, attempt, result)
-      return
-    }
-    void this.#settlements.settle(work, 'ack')
-    this.#finish(work)
-  }
-
-  /** The reply is confirmed before the request is acknowledged; one that cannot be sent fails the attempt. */
-  #answer(work: Work, attempt: Attempt, result: unknown): void {
-    work.current = attempt
-    this.#parts.replies.reply(attempt, result).then(
-      () => {
-        if (this.#over(work, attempt)) return
-        void this.#settlements.settle(work, 'ack')
-        this.#finish(work)
-      },
-      (error: unknown) => this.#failed(work, attempt, error),
-    )
-  }
-
-  #failed(work: Work, attempt: Attempt, thrown: unknown): void {
-    if (this.#over(work, attempt)) return
-    const error = thrown instanceof Error ? thrown : wrapped(thrown)
-    const now = Date.now()
-    if (work.firstFailedAt === 0) work.firstFailedAt = now
-    const { id, type } = work.item.message
-    if (this.#events.heard['attempt-failed']) {
-      const durationMs = performance.now() - attempt.startedAt
-      this.#events.emit({
-        kind: 'attempt-failed',
-        source: this.name,
-        id,
-        type,
-        attempt: work.attempt,
-        durationMs,
-        error,
-      })
-    }
-    this.#tellHook(error, attempt)
-    const decision = decide(this.#settings.retry, work.attempt, error)
-    if (decision.kind === 'dead-letter') {
-      this.#deadLetter(work, attempt, { ...decision, error, lastFailedAt: now })
-      return
-    }
-    const { delayMs } = decision
-    if (this.#events.heard.retried) {
-      this.#events.emit({ kind: 'retried', source: this.name, id, type, attempt: work.attempt + 1, delayMs })
-    }
-    if (delayMs > 0) this.#later(work, delayMs)
-    // Not at once in this call: an attempt that throws synchronously would stack up a thousand deep.
-    else queueMicrotask(() => this.#again(work))
-  }
-
-  #again(work: Work): void {
+  again(work: Work): void {
     if (work.state !== 'open' || work.slot < 0 || work.route === undefined) return
-    this.#attempt(work, work.route)
+    this.#attempts.run(work, work.route)
   }
 
-  /** Holds a message for its next attempt. Unordered, it leaves its place to others meanwhile. */
-  #later(work: Work, delayMs: number): void {
-    if (this.#state !== 'running') {
-      this.#release(work, 'the consumer does not run')
-      this.#finish(work)
+  hold(work: Work, delayMs: number): void {
+    if (!this.open) {
+      this.release(work, 'the consumer does not run')
+      this.finish(work)
       return
     }
+    // In strict order nothing may overtake it.
     if (this.#settings.order === 'none') this.#running.leave(work)
-    this.#waiting.add(work)
-    work.timer = setTimeout(() => {
-      work.timer = undefined
-      this.#waiting.delete(work)
-      if (work.slot >= 0) this.#again(work)
-      else if (this.#state === 'running') {
-        this.#queue.push(work)
-        this.#drain()
-      } else this.#release(work, 'the consumer does not run')
-    }, delayMs)
+    this.#held.add(work, delayMs, this.#due)
     this.#drain()
   }
 
-  #deadLetter(
-    work: Work,
-    attempt: Attempt | undefined,
-    what: { code: string; reason: string; error: unknown; lastFailedAt: number },
-  ): void {
-    const { code, reason, error, lastFailedAt } = what
-    const failure = { code, reason, error, lastFailedAt, firstFailedAt: work.firstFailedAt, attempts: work.attempt }
-    const told = attempt === undefined ? Promise.resolve() : this.#parts.replies.replyFailure(attempt, failure)
-    void told.then(() => this.#parts.mover.move(work, failure)).then(() => this.#finish(work))
-  }
-
-  #unroutable(work: Work): void {
-    this.#unrouted += 1
-    const { id, type } = work.item.message
-    this.#events.emit({ kind: 'unrouted', source: this.name, id, type, count: this.#unrouted })
-    if (this.#scope.source.kind === 'subscription') {
-      void this.#settlements.settle(work, 'ack')
-      this.#finish(work)
-      return
-    }
-    work.firstFailedAt = Date.now()
-    const error = new ChasquiError(
-      'unrouted',
-      `No handler of "${this.name}" takes ${type === undefined ? 'messages without type' : `the type "${type}"`}.`,
-      { details: { type } },
-    )
-    this.#deadLetter(work, undefined, {
-      code: error.code,
-      reason: error.message,
-      error,
-      lastFailedAt: work.firstFailedAt,
-    })
-  }
-
-  #tellHook(error: unknown, attempt: Attempt): void {
-    const { onError } = this.#settings
-    if (onError === undefined) return
-    const failed = (cause: unknown) => this.#events.emit({ kind: 'hook-failed', hook: 'onError', error: cause })
-    try {
-      const result: unknown = onError(error, attempt)
-      if (isPromise(result)) result.then(undefined, failed)
-    } catch (cause) {
-      failed(cause)
-    }
-  }
-
-  // Leaving.
-
-  #finish(work: Work): void {
-    this.#running.leave(work)
-    this.#drain()
-  }
-
-  #release(work: Work, reason: string): void {
+  release(work: Work, reason: string): void {
     if (work.state !== 'open') return
     void this.#settlements.settle(work, 'requeue')
     if (!this.#events.heard.released) return
@@ -406,13 +256,18 @@ export class MessageConsumer implements Consumer, Sink {
     this.#events.emit({ kind: 'released', source: this.name, id, type, reason })
   }
 
+  finish(work: Work): void {
+    this.#running.leave(work)
+    this.#drain()
+  }
+
+  // Leaving.
+
   /** Everything that waits here goes back to the engine. */
   #giveBack(reason: string): void {
-    for (const work of this.#queue.drain()) this.#release(work, reason)
-    for (const work of this.#waiting) {
-      this.#waiting.delete(work)
-      if (work.timer !== undefined) clearTimeout(work.timer)
-      this.#release(work, reason)
+    for (const work of this.#queue.drain()) this.release(work, reason)
+    for (const work of this.#held.take(any)) {
+      this.release(work, reason)
       this.#running.leave(work)
     }
   }
@@ -420,8 +275,7 @@ export class MessageConsumer implements Consumer, Sink {
   /** The engine has it already. */
   #void(work: Work): void {
     work.state = 'stale'
-    if (work.timer !== undefined) clearTimeout(work.timer)
-    this.#waiting.delete(work)
+    work.clearTimer()
     this.#running.leave(work)
   }
 
@@ -457,14 +311,4 @@ export class MessageConsumer implements Consumer, Sink {
 
 function any(): boolean {
   return true
-}
-
-/** Handlers may throw anything; what is no Error is put into one. */
-function wrapped(thrown: unknown): ChasquiError {
-  // Objects may have a toString that throws.
-  const what =
-    typeof thrown === 'object' || typeof thrown === 'function' ? `a value of type ${typeof thrown}` : String(thrown)
-  return new ChasquiError('handler-failed', `The handler threw what is no Error: ${what.slice(0, 200)}.`, {
-    cause: thrown,
-  })
 }

@@ -1,0 +1,122 @@
+/**
+ * One attempt after another: runs the incoming chain with the handler at its end, limits its time, and hands on how it went.
+ * Handlers that return no promise are through in the same turn.
+ */
+import { ChasquiError } from '@chasqui/driver'
+import { isPromise } from '../middleware/chain.ts'
+import type { EventHub } from '../observe/events.ts'
+import type { Replies } from '../request/replies.ts'
+import type { Settlements } from '../settle/settlement.ts'
+import type { Scope } from './incoming.ts'
+import { Attempt } from './incoming.ts'
+import type { RunnableRoute } from './routes.ts'
+import type { Floor, Work } from './work.ts'
+
+export interface AttemptsParts {
+  readonly scope: Scope
+  readonly timeoutMs: number | undefined
+  readonly settlements: Settlements
+  readonly replies: Replies
+  readonly events: EventHub
+  readonly floor: Floor
+  /** An attempt failed. What follows is the failures' matter. */
+  readonly failed: (work: Work, attempt: Attempt, error: Error) => void
+}
+
+export class Attempts {
+  readonly #parts: AttemptsParts
+  readonly #name: string
+
+  constructor(parts: AttemptsParts) {
+    this.#parts = parts
+    this.#name = parts.scope.sourceName
+  }
+
+  run(work: Work, route: RunnableRoute): void {
+    const { scope, events, timeoutMs } = this.#parts
+    work.attempt += 1
+    const attempt = new Attempt(scope, route, work.item.message, work.item.redelivered, work.attempt)
+    work.current = attempt
+    if (events.heard.handled || events.heard['attempt-failed']) attempt.startedAt = performance.now()
+    try {
+      const result = route.run(attempt)
+      if (isPromise(result)) {
+        if (timeoutMs !== undefined) this.#limit(work, attempt, timeoutMs)
+        result.then(
+          value => this.#succeeded(work, attempt, value),
+          error => this.#failed(work, attempt, error),
+        )
+      } else {
+        this.#succeeded(work, attempt, result)
+      }
+    } catch (error) {
+      this.#failed(work, attempt, error)
+    }
+  }
+
+  #limit(work: Work, attempt: Attempt, timeoutMs: number): void {
+    work.timer = setTimeout(() => {
+      const error = new ChasquiError(
+        'handler-timeout',
+        `The handler of "${this.#name}" did not return within ${timeoutMs} ms. Let it obey ctx.signal, or raise timeoutMs.`,
+        { details: { timeoutMs } },
+      )
+      attempt.abort(error)
+      this.#failed(work, attempt, error)
+    }, timeoutMs)
+  }
+
+  /** Results of attempts that are over (timed out, cancelled) come late and count for nothing. */
+  #over(work: Work, attempt: Attempt): boolean {
+    if (work.current !== attempt) return true
+    work.current = undefined
+    work.clearTimer()
+    return work.state !== 'open'
+  }
+
+  #succeeded(work: Work, attempt: Attempt, result: unknown): void {
+    if (this.#over(work, attempt)) return
+    const { events, replies } = this.#parts
+    if (events.heard.handled) {
+      const { id, type } = work.item.message
+      const durationMs = performance.now() - attempt.startedAt
+      events.emit({ kind: 'handled', source: this.#name, id, type, attempt: work.attempt, durationMs })
+    }
+    if (work.item.message.replyTo !== undefined && replies.answers(attempt, result)) {
+      this.#answer(work, attempt, result)
+      return
+    }
+    this.#acknowledge(work)
+  }
+
+  /** The reply is confirmed before the request is acknowledged; one that cannot be sent fails the attempt. */
+  #answer(work: Work, attempt: Attempt, result: unknown): void {
+    work.current = attempt
+    this.#parts.replies.reply(attempt, result).then(
+      () => {
+        if (!this.#over(work, attempt)) this.#acknowledge(work)
+      },
+      (error: unknown) => this.#failed(work, attempt, error),
+    )
+  }
+
+  #acknowledge(work: Work): void {
+    void this.#parts.settlements.settle(work, 'ack')
+    this.#parts.floor.finish(work)
+  }
+
+  #failed(work: Work, attempt: Attempt, thrown: unknown): void {
+    if (this.#over(work, attempt)) return
+    this.#parts.failed(work, attempt, thrown instanceof Error ? thrown : wrapped(thrown))
+  }
+}
+
+/** Handlers may throw anything; what is no Error is put into one. */
+function wrapped(thrown: unknown): ChasquiError {
+  // Objects may have a toString that throws.
+  const what =
+    typeof thrown === 'object' || typeof thrown === 'function' ? `a value of type ${typeof thrown}` : String(thrown)
+  return new ChasquiError('handler-failed', `The handler threw what is no Error: ${what.slice(0, 200)}.`, {
+    cause: thrown,
+  })
+}

@@ -1,0 +1,115 @@
+/**
+ * What follows a failed attempt: tells of it, asks the retry policy, and carries its decision out (again now, again later, dead
+ * letter). Decides nothing by itself.
+ */
+import { ChasquiError } from '@chasqui/driver'
+import { isPromise } from '../middleware/chain.ts'
+import type { EventHub } from '../observe/events.ts'
+import type { Replies } from '../request/replies.ts'
+import type { Failure } from '../retry/dead-letter.ts'
+import type { DeadLetterMover } from '../retry/mover.ts'
+import { decide } from '../retry/policy.ts'
+import type { Settlements } from '../settle/settlement.ts'
+import type { Attempt, Scope } from './incoming.ts'
+import type { ConsumeSettings } from './options.ts'
+import type { Floor, Work } from './work.ts'
+
+export interface FailuresParts {
+  readonly scope: Scope
+  readonly settings: ConsumeSettings
+  readonly settlements: Settlements
+  readonly mover: DeadLetterMover
+  readonly replies: Replies
+  readonly events: EventHub
+  readonly floor: Floor
+}
+
+export class Failures {
+  readonly #parts: FailuresParts
+  readonly #name: string
+  #unrouted = 0
+
+  constructor(parts: FailuresParts) {
+    this.#parts = parts
+    this.#name = parts.scope.sourceName
+  }
+
+  failed(work: Work, attempt: Attempt, error: Error): void {
+    const { events, settings, floor } = this.#parts
+    const now = Date.now()
+    if (work.firstFailedAt === 0) work.firstFailedAt = now
+    const { id, type } = work.item.message
+    if (events.heard['attempt-failed']) {
+      const durationMs = performance.now() - attempt.startedAt
+      events.emit({
+        kind: 'attempt-failed',
+        source: this.#name,
+        id,
+        type,
+        attempt: work.attempt,
+        durationMs,
+        error,
+      })
+    }
+    this.#tellHook(error, attempt)
+    const decision = decide(settings.retry, work.attempt, error)
+    if (decision.kind === 'dead-letter') {
+      this.#deadLetter(work, attempt, decision.code, decision.reason, error, now)
+      return
+    }
+    const { delayMs } = decision
+    if (events.heard.retried) {
+      events.emit({ kind: 'retried', source: this.#name, id, type, attempt: work.attempt + 1, delayMs })
+    }
+    if (delayMs > 0) floor.hold(work, delayMs)
+    // Not at once in this call: an attempt that throws synchronously would stack up a thousand deep.
+    else queueMicrotask(() => floor.again(work))
+  }
+
+  /** No route takes the message: dead-lettered on a queue, acknowledged and counted on a subscription. */
+  unroutable(work: Work): void {
+    const { events, scope, settlements, floor } = this.#parts
+    this.#unrouted += 1
+    const { id, type } = work.item.message
+    events.emit({ kind: 'unrouted', source: this.#name, id, type, count: this.#unrouted })
+    if (scope.source.kind === 'subscription') {
+      void settlements.settle(work, 'ack')
+      floor.finish(work)
+      return
+    }
+    work.firstFailedAt = Date.now()
+    const error = new ChasquiError(
+      'unrouted',
+      `No handler of "${this.#name}" takes ${type === undefined ? 'messages without type' : `the type "${type}"`}.`,
+      { details: { type } },
+    )
+    this.#deadLetter(work, undefined, error.code, error.message, error, work.firstFailedAt)
+  }
+
+  #deadLetter(
+    work: Work,
+    attempt: Attempt | undefined,
+    code: string,
+    reason: string,
+    error: unknown,
+    lastFailedAt: number,
+  ): void {
+    const { mover, replies, floor } = this.#parts
+    const { firstFailedAt, attempt: attempts } = work
+    const failure: Failure = { code, reason, error, attempts, firstFailedAt, lastFailedAt }
+    const told = attempt === undefined ? Promise.resolve() : replies.replyFailure(attempt, failure)
+    void told.then(() => mover.move(work, failure)).then(() => floor.finish(work))
+  }
+
+  #tellHook(error: unknown, attempt: Attempt): void {
+    const { onError } = this.#parts.settings
+    if (onError === undefined) return
+    const failed = (cause: unknown) => this.#parts.events.emit({ kind: 'hook-failed', hook: 'onError', error: cause })
+    try {
+      const result: unknown = onError(error, attempt)
+      if (isPromise(result)) result.then(undefined, failed)
+    } catch (cause) {
+      failed(cause)
+    }
+  }
+}
