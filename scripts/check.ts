@@ -13,6 +13,7 @@ const checks: readonly { readonly name: string; readonly command: readonly strin
   { name: 'layers', command: script('layers.ts') },
   { name: 'tests found', command: script('tests-found.ts') },
   { name: 'generated files', command: script('generated.ts') },
+  { name: 'examples in the docs', command: script('doc-examples.ts') },
   { name: 'packed packages', command: script('packed.ts') },
 ]
 

@@ -6,7 +6,9 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { connect } from '@chasqui/amqp/client'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { rabbitmq } from '../../scripts/brokers.ts'
 
@@ -125,24 +127,25 @@ describe.each(Object.entries(brokers))('on %s', (_, { start, here: isHere }) => 
         // The receiver may print that it waits before or after the first message has come.
         const lines = waiting.printed.replace(' [*] Waiting for messages. To exit press CTRL+C\n', '')
         expect(lines).toBe(sisters[receiver].prints(body))
-        await acknowledged(broker.port)
+        await acknowledged(waiting, broker.port)
       })
     })
   })
 })
 
-/** Nothing is left for a second receiver: what was received was acknowledged too. */
-async function acknowledged(port: string): Promise<void> {
-  const { connect } = await import('@chasqui/amqp/client')
+/**
+ * What was received was acknowledged: it does not come back when the receiver is killed. Acknowledgements leave
+ * after the printing, within milliseconds, and nothing outside tells when; hence the pause.
+ */
+async function acknowledged(receiver: Program, port: string): Promise<void> {
+  await sleep(500)
+  receiver.child.kill('SIGKILL')
+  await ended(receiver)
   const connection = await connect({ host: '127.0.0.1', port: Number(port) })
   const channel = await connection.openChannel()
-  await vi.waitFor(
-    async () => {
-      const { messageCount } = await channel.declareQueue('hello', { passive: true })
-      expect(messageCount).toBe(0)
-    },
-    { timeout: timeoutMs },
-  )
+  const consumers = async () => (await channel.declareQueue('hello', { passive: true })).consumerCount
+  await vi.waitFor(async () => expect(await consumers()).toBe(0), { timeout: timeoutMs })
+  expect((await channel.declareQueue('hello', { passive: true })).messageCount).toBe(0)
   await connection.close()
 }
 
