@@ -1,24 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { command, on, request } from '@chasqui/core'
-import type { Driver } from '@chasqui/driver'
 import { describe, expect, test } from 'vitest'
 import * as z from 'zod'
 import { type Altered, alteredBus } from '../altered-driver.ts'
-import { errorOf, eventually, memoryBus, ofKind, ownName } from '../fixture.ts'
+import { errorOf, eventually, ofKind, ownName } from '../fixture.ts'
 
-/** The driver of `memory:` with what it does not do yet: receiving from a reply queue makes the queue. */
-const withReplies = {
-  driver: (real: Driver): Partial<Driver> => ({
-    receive: async (source, sink, options) => {
-      if (source.kind === 'reply') {
-        const destinations = [{ kind: 'queue', name: source.name, durable: false } as const]
-        await real.declare({ destinations }, { create: true })
-      }
-      return real.receive(source, sink, options)
-    },
-  }),
-}
-const busWithReplies = (): Promise<Altered> => alteredBus(withReplies)
+const watchedBus = (): Promise<Altered> => alteredBus({})
 
 const Price = () =>
   request(
@@ -29,7 +16,7 @@ const Price = () =>
 
 describe('request()', () => {
   test('resolves to the reply, which the requester gets as its schema’s output', async () => {
-    const { bus, told } = await busWithReplies()
+    const { bus, told } = await watchedBus()
     const price = Price()
     await bus.handle(price, query => ({ price: query.sku.length }))
     expect(await bus.request(price, { sku: 'abc' })).toEqual({ price: 6 })
@@ -37,7 +24,7 @@ describe('request()', () => {
   })
 
   test('a thousand at once find their own replies', async () => {
-    const { bus } = await busWithReplies()
+    const { bus } = await watchedBus()
     const queue = ownName()
     await bus.handle(queue, async body => ({ echo: body }))
     const replies = await Promise.all(Array.from({ length: 1000 }, (_, i) => bus.request(queue, i)))
@@ -45,7 +32,7 @@ describe('request()', () => {
   })
 
   test('rejects with the remote’s code and sentence when the handler failed for good; the request is a dead letter', async () => {
-    const { bus, told } = await busWithReplies()
+    const { bus, told } = await watchedBus()
     const price = Price()
     await bus.handle(price, (_query, ctx) => ctx.deadLetter('no such article'))
     const { code, message, details } = await errorOf(bus.request(price, { sku: 'x' }))
@@ -58,7 +45,7 @@ describe('request()', () => {
   })
 
   test('a reply that does not fit fails the handler’s attempt, and at last the request', async () => {
-    const { bus, told } = await busWithReplies()
+    const { bus, told } = await watchedBus()
     const price = Price()
     await bus.handle(price, () => ({ price: 'dear' }) as never)
     expect((await errorOf(bus.request(price, { sku: 'x' }))).details).toMatchObject({ remoteCode: 'body-invalid' })
@@ -66,7 +53,7 @@ describe('request()', () => {
   })
 
   test('[timeoutMs] rejects when nobody answers, and a late reply troubles nobody', async () => {
-    const { bus } = await busWithReplies()
+    const { bus } = await watchedBus()
     const price = Price()
     const late = Promise.withResolvers<{ price: number }>()
     await bus.handle(price, () => late.promise)
@@ -76,14 +63,14 @@ describe('request()', () => {
   })
 
   test('[signal] gives up waiting', async () => {
-    const { bus } = await busWithReplies()
+    const { bus } = await watchedBus()
     const abort = new AbortController()
     setTimeout(() => abort.abort(), 5)
     expect((await errorOf(bus.request(ownName(), 1, { signal: abort.signal }))).code).toBe('aborted')
   })
 
   test('rejects with what keeps the request from being sent', async () => {
-    const { bus } = await busWithReplies()
+    const { bus } = await watchedBus()
     const price = Price()
     expect((await errorOf(bus.request(price, { sku: 1 } as never))).code).toBe('body-invalid')
     expect((await errorOf(bus.request(ownName(), 1, { declare: 'never' }))).code).toBe('destination-missing')
@@ -92,7 +79,7 @@ describe('request()', () => {
   })
 
   test('ends with the bus', async () => {
-    const { bus } = await busWithReplies()
+    const { bus } = await watchedBus()
     const waiting = errorOf(bus.request(ownName(), 1))
     await new Promise(resolve => setImmediate(resolve))
     await bus.close()
@@ -100,7 +87,7 @@ describe('request()', () => {
   })
 
   test('a requester that is gone is no failure of the handler’s', async () => {
-    const altered = await busWithReplies()
+    const altered = await watchedBus()
     const price = Price()
     const body = Buffer.from('{"sku":"x"}')
     const to = { kind: 'queue', name: price.destination } as const
@@ -113,16 +100,10 @@ describe('request()', () => {
   })
 
   test('a handler may ask others', async () => {
-    const { bus } = await busWithReplies()
+    const { bus } = await watchedBus()
     const [outer, inner] = [ownName(), ownName()]
     await bus.handle(inner, body => `inner ${body}`)
     await bus.handle(outer, async (body, ctx) => `outer ${await ctx.request(inner, body)}`)
     expect(await bus.request(outer, 'x')).toBe('outer inner x')
-  })
-
-  test('is refused where the driver makes no reply queues', async () => {
-    const bus = await memoryBus()
-    const supported = await bus.request(ownName(), 1, { timeoutMs: 20 }).catch((error: { code: string }) => error.code)
-    expect(['unsupported', 'request-timeout']).toContain(supported)
   })
 })
