@@ -1,5 +1,5 @@
 /** One line that is rewritten on a terminal, and a plain line now and then elsewhere. */
-const width = 24
+const width = 16
 const plainEveryMs = 2_000
 
 export class Progress {
