@@ -10,6 +10,7 @@ const headings: Readonly<Record<keyof typeof optionTables, string>> = {
   request: '`bus.request`',
   consume: '`handle` and `subscribe`',
   retry: 'The option `retry` of `handle` and `subscribe`',
+  backoff: 'The option `delays` of `retry`, as a backoff',
   receive: '`receive`',
   close: '`close` and `stop`',
 }
@@ -44,7 +45,7 @@ function row(option: string, ...cells: readonly string[]): string {
 
 function boundsOf({ type, choices, minimum, maximum, unit }: OptionInfo): string {
   if (choices !== undefined) return choices.map(code).join(', ')
-  if (type !== 'integer') return type
+  if (type !== 'integer' && type !== 'number') return type
   return `${number(minimum ?? 0)} to ${number(maximum ?? Number.MAX_SAFE_INTEGER)}${unit === undefined ? '' : ` ${unit}`}`
 }
 

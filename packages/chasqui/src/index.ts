@@ -2,6 +2,7 @@
 
 export type {
   AnyContract,
+  BackoffOptions,
   BodyOf,
   Bus,
   BusEvent,
@@ -40,6 +41,9 @@ export type {
   RequestOptions,
   ResultOf,
   RetryOptions,
+  RetryRule,
+  RetryTerms,
+  RetryWhen,
   Route,
   Senders,
   SendOptions,

@@ -7,6 +7,7 @@ import { ChasquiError } from '@chasqui/driver'
 export interface OptionInfo {
   readonly type:
     | 'integer'
+    | 'number'
     | 'string'
     | 'boolean'
     | 'function'
@@ -16,11 +17,12 @@ export interface OptionInfo {
     | 'date'
     | 'logger'
     | 'moment'
+    | 'delays'
   readonly unit?: string
   /** What holds when the option is absent. A string for people where it is worked out at run time (`defaultText`). */
   readonly default?: number | string | boolean
   readonly defaultText?: string
-  /** Bounds of an integer, both included. */
+  /** Bounds of a number, both included. */
   readonly minimum?: number
   readonly maximum?: number
   readonly choices?: readonly string[]
@@ -91,14 +93,74 @@ export const requestOptions = {
   },
 } as const satisfies OptionTable
 
+/** The longest delay of a retry: the longest time that a Node timer can wait, in milliseconds. */
+export const maxDelayMs = maxTimerMs
+
 export const retryOptions = {
   attempts: {
     type: 'integer',
     unit: 'attempts',
     default: 5,
+    defaultText: '5; as many as `delays` and `immediate` make; no limit with `deadlineMs` alone',
     minimum: 1,
     maximum: 1000,
     meaning: 'How often a handler is tried, the first time included, before the message is dead-lettered.',
+  },
+  immediate: {
+    type: 'integer',
+    unit: 'retries',
+    default: 0,
+    minimum: 0,
+    maximum: 999,
+    meaning: 'How many of the retries, the first ones, come at once; those after them are delayed.',
+  },
+  delays: {
+    type: 'delays',
+    defaultText: 'firstMs 1,000, factor 2, maxMs 60,000, jitter 0.2',
+    meaning:
+      'Milliseconds before each delayed retry, of which the last repeats (an empty list: none waits), or a backoff (see its options).',
+  },
+  deadlineMs: {
+    type: 'integer',
+    unit: 'ms',
+    defaultText: 'none',
+    minimum: 1,
+    maximum: maxDelayMs,
+    meaning: 'No attempt begins later than this after the first one failed.',
+  },
+  rules: {
+    type: 'list',
+    defaultText: 'none',
+    meaning:
+      'What holds for some errors: `when` (an error class, a code, or a predicate) and either `fatal: true` or other retry options; the first that fits counts.',
+  },
+} as const satisfies OptionTable
+
+/** The fields of `delays` where it is a backoff. */
+export const backoffOptions = {
+  firstMs: { type: 'integer', unit: 'ms', default: 1000, minimum: 1, maximum: maxDelayMs, meaning: 'The first delay.' },
+  factor: {
+    type: 'number',
+    default: 2,
+    minimum: 1,
+    maximum: 100,
+    meaning: 'How many times as long each delay is as the one before.',
+  },
+  maxMs: {
+    type: 'integer',
+    unit: 'ms',
+    default: 60_000,
+    minimum: 1,
+    maximum: maxDelayMs,
+    meaning: 'The longest delay.',
+  },
+  jitter: {
+    type: 'number',
+    default: 0.2,
+    minimum: 0,
+    maximum: 1,
+    meaning:
+      'The share by which a delay may be longer, at random, so that messages that failed together come back apart.',
   },
 } as const satisfies OptionTable
 
@@ -145,7 +207,11 @@ export const consumeOptions = {
     meaning: 'Publishes the original to the topic NAME.fault when a message is dead-lettered.',
   },
   onError: { type: 'function', defaultText: 'none', meaning: 'Sees each failed attempt.' },
-  retry: { type: 'object', defaultText: '5 attempts', meaning: 'How often to try (see the retry options).' },
+  retry: {
+    type: 'object',
+    defaultText: '5 attempts, backing off',
+    meaning: 'How often to try (see the retry options).',
+  },
 } as const satisfies OptionTable
 
 export const receiveOptions = {
@@ -275,6 +341,7 @@ export const optionTables = {
   request: requestOptions,
   consume: consumeOptions,
   retry: retryOptions,
+  backoff: backoffOptions,
   receive: receiveOptions,
   close: closeOptions,
 } as const satisfies Record<string, OptionTable>
@@ -331,6 +398,11 @@ function mismatch(value: unknown, info: OptionInfo): string | undefined {
       if (Number.isSafeInteger(value) && (value as number) >= minimum && (value as number) <= maximum) return undefined
       return `a whole number${info.unit === undefined ? '' : ` of ${info.unit}`} from ${minimum} to ${maximum}`
     }
+    case 'number': {
+      const { minimum = 0, maximum = Number.MAX_VALUE } = info
+      if (typeof value === 'number' && value >= minimum && value <= maximum) return undefined
+      return `a number${info.unit === undefined ? '' : ` of ${info.unit}`} from ${minimum} to ${maximum}`
+    }
     case 'string':
       if (info.choices !== undefined) {
         return info.choices.includes(value as string)
@@ -353,9 +425,16 @@ function mismatch(value: unknown, info: OptionInfo): string | undefined {
       return "'earliest' or a valid Date"
     case 'logger':
       return value === false || isLogger(value) ? undefined : 'a logger (debug, info, warn, error) or false'
+    case 'delays':
+      if (Array.isArray(value)) return value.every(isDelay) ? undefined : `whole numbers of ms from 0 to ${maxDelayMs}`
+      return typeof value === 'object' && value !== null ? undefined : 'a list of ms, or a backoff'
     case 'object':
       return typeof value === 'object' && value !== null && !Array.isArray(value) ? undefined : 'an object'
   }
+}
+
+function isDelay(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= maxDelayMs
 }
 
 function isLogger(value: unknown): boolean {

@@ -12,6 +12,7 @@ import { pipelineFormats } from '../src/encode/pipeline-formats.ts'
 import { loadDriver } from '../src/load.ts'
 import { EventHub } from '../src/observe/events.ts'
 import { silentLogger } from '../src/observe/logging.ts'
+import { quickRetries } from './fixture.ts'
 
 export interface Altered {
   readonly bus: Bus
@@ -60,7 +61,7 @@ export async function alteredBus(alterations: Alterations, options: ConnectOptio
     },
     outgoing: options.outgoing ?? defaultOutgoing,
     incoming: options.incoming ?? defaultIncoming,
-    consume: options.consume ?? {},
+    consume: quickRetries(options.consume),
     closed: () => {},
   })
   onTestFinished(async () => {

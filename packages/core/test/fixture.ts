@@ -1,6 +1,14 @@
 /** What the tests of the whole way share: a bus on `memory:`, names of their own, and polling with one timeout. */
 import { randomUUID } from 'node:crypto'
-import { type Bus, type BusEvent, type ConnectOptions, connect, type ErrorCode, isChasquiError } from '@chasqui/core'
+import {
+  type Bus,
+  type BusEvent,
+  type ConnectOptions,
+  type ConsumeDefaults,
+  connect,
+  type ErrorCode,
+  isChasquiError,
+} from '@chasqui/core'
 import { expect, onTestFinished } from 'vitest'
 
 /** One time limit for everything that is polled. */
@@ -11,9 +19,15 @@ export function ownName(): string {
   return `test-${randomUUID()}`
 }
 
+/** Consumers of tests try again at once, where they say nothing else. */
+export function quickRetries(given: ConsumeDefaults = {}): ConsumeDefaults {
+  return { ...given, retry: { delays: [], ...given.retry } }
+}
+
 /** A bus on `memory:`, closed when the test ends, with the list of what it told its observers. */
 export async function memoryBus(options: ConnectOptions = {}): Promise<Bus & { readonly told: BusEvent[] }> {
-  const bus = await connect('memory:', { logger: false, name: 'core-test', ...options })
+  const consume = quickRetries(options.consume)
+  const bus = await connect('memory:', { logger: false, name: 'core-test', ...options, consume })
   onTestFinished(() => bus.close({ deadlineMs: 0 }))
   const told: BusEvent[] = []
   bus.observe(event => told.push(event))

@@ -74,6 +74,12 @@ export const errorCodes = {
   aborted: { retryable: false, meaning: "The caller's signal fired." },
   unsupported: { retryable: false, meaning: 'This engine cannot do that.' },
   // Receiving
+  'policy-invalid': { retryable: false, meaning: 'A retry policy contradicts itself.' },
+  'policy-not-orderable': {
+    retryable: false,
+    meaning: 'A retry policy waits longer than an ordered source can hold a message.',
+  },
+  'crash-loop': { retryable: false, meaning: 'The message was in hand each time its process died.' },
   'body-not-decodable': { retryable: false, meaning: 'The bytes received are not what their content type says.' },
   unrouted: { retryable: false, meaning: 'No route takes messages of this type.' },
   'handler-failed': { retryable: true, meaning: 'The handler threw something that bears no code.' },

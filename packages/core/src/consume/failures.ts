@@ -7,8 +7,8 @@ import { isPromise } from '../middleware/chain.ts'
 import type { EventHub } from '../observe/events.ts'
 import type { Replies } from '../request/replies.ts'
 import type { Failure } from '../retry/dead-letter.ts'
+import { decide } from '../retry/decide.ts'
 import type { DeadLetterMover } from '../retry/mover.ts'
-import { decide } from '../retry/policy.ts'
 import type { Settlements } from '../settle/settlement.ts'
 import type { Attempt, Scope } from './incoming.ts'
 import type { ConsumeSettings } from './options.ts'
@@ -52,7 +52,8 @@ export class Failures {
       })
     }
     this.#tellHook(error, attempt)
-    const decision = decide(settings.retry, work.attempt, error)
+    const failed = { attempt: work.attempt, error, firstFailedAt: work.firstFailedAt, now }
+    const decision = decide(settings.retry, failed, Math.random)
     if (decision.kind === 'dead-letter') {
       this.#deadLetter(work, attempt, decision.code, decision.reason, error, now)
       return

@@ -12,8 +12,8 @@ import type { PipelineFormats } from '../encode/pipeline-formats.ts'
 import type { Format } from '../format/format.ts'
 import type { Logger } from '../observe/logging.ts'
 import { boundLogger } from '../observe/logging.ts'
+import { maxDelayMs } from '../options.ts'
 import type { Requests } from '../request/request.ts'
-import { maxHoldMs } from '../retry/policy.ts'
 import type { Receipt } from '../send/outgoing.ts'
 import type { Outlets, RequestOptions, Senders, SendOptions } from '../send/outlet.ts'
 
@@ -47,7 +47,7 @@ export interface Context extends MessageInfo, Senders {
   readonly signal: AbortSignal
   /** A logger that adds the message's id, queue and attempt. */
   readonly log: Logger
-  /** Gives this attempt up and asks for another, after `delayMs` (at most 5 minutes). Counts as an attempt. Throws. */
+  /** Gives this attempt up and asks for another, after `delayMs` (default: as the retry policy says). Counts as an attempt. Throws. */
   retry(options?: { readonly delayMs?: number; readonly cause?: unknown }): never
   /** Gives the message up: it goes to the dead-letter queue with this reason. Throws. */
   deadLetter(reason: string): never
@@ -204,9 +204,9 @@ export class Attempt implements IncomingMessage {
   }
 
   retry(options: { readonly delayMs?: number; readonly cause?: unknown } = {}): never {
-    const { delayMs = 0, cause } = options
-    if (!Number.isFinite(delayMs) || delayMs < 0) {
-      throw new ChasquiError('option-invalid', `ctx.retry: \`delayMs\` must be a number from 0 to ${maxHoldMs}.`)
+    const { delayMs, cause } = options
+    if (delayMs !== undefined && !(delayMs >= 0 && delayMs <= maxDelayMs)) {
+      throw new ChasquiError('option-invalid', `ctx.retry: \`delayMs\` must be a number from 0 to ${maxDelayMs}.`)
     }
     throw new ChasquiError('retry-requested', 'The handler asked for another attempt.', { cause, details: { delayMs } })
   }

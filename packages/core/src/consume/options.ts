@@ -32,7 +32,7 @@ export interface ConsumeOptions {
   readonly faults?: boolean
   /** Sees each failed attempt. Its own failure is the event `hook-failed` and changes nothing else. */
   readonly onError?: (error: unknown, ctx: Context) => void | Promise<void>
-  /** How often to try. */
+  /** How often to try, after how long, and what to treat differently. Default: 5 attempts with growing delays. */
   readonly retry?: RetryOptions
 }
 
@@ -69,7 +69,7 @@ export interface ConsumeSettings {
 
 export function checkDefaults(defaults: ConsumeDefaults): void {
   checkOptions(consumeDefaults, defaults, "connect()'s `consume`")
-  retryPolicy(defaults.retry)
+  retryPolicy(defaults.retry, {}, "connect()'s `consume.retry`")
 }
 
 /** Checks and completes what was given. Throws `option-invalid` and `unsupported`. */
@@ -114,7 +114,7 @@ export function consumeSettings(
     signal: given.signal,
     faults: given.faults ?? false,
     onError: given.onError,
-    retry: retryPolicy({ ...defaults.retry, ...given.retry }),
+    retry: retryPolicy(given.retry, defaults.retry, `${where}: \`retry\``),
   }
 }
 
