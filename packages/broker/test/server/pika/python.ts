@@ -1,9 +1,12 @@
-/** Runs the Python programs beside this file. They need python3 with pika, which has to be there. */
+/** Runs the Python programs beside this file, with a Python that has pika. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
+
+/** Where that Python is; empty where the machine has none. */
+export const pikaPython = process.env.CHASQUI_PYTHON ?? ''
 
 export interface Program {
   /** The next line of its output; rejects when it ends before. */
@@ -14,7 +17,7 @@ export interface Program {
 
 export function python(name: string, port: number): Program {
   const path = fileURLToPath(new URL(name, import.meta.url))
-  const child = spawn('python3', [path, String(port)], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(pikaPython, [path, String(port)], { stdio: ['ignore', 'pipe', 'pipe'] })
   let errors = ''
   child.stderr.on('data', text => {
     errors += text
