@@ -1,5 +1,5 @@
 /** A message of ours inside the broker: carried by reference, written as AMQP only when a store or a socket asks. */
-import { type BasicProperties, encodeProperties } from '@chasqui/amqp'
+import { AmqpError, type BasicProperties, encodeProperties } from '@chasqui/amqp'
 import type { BrokerMessage } from '@chasqui/broker'
 import type { WireMessage } from '@chasqui/driver'
 import { fromDelivery, toProperties } from '@chasqui/driver-amqp'
@@ -36,5 +36,15 @@ export class CarriedMessage implements BrokerMessage {
 
 /** The message as the core knows it, whoever sent it. */
 export function wireOf(message: BrokerMessage): WireMessage {
-  return message instanceof CarriedMessage ? message.wire : fromDelivery(message.properties, message.body)
+  return message instanceof CarriedMessage ? message.wire : fromDelivery(readable(message), message.body)
+}
+
+/** An AMQP client may have written what cannot be read, and the broker carries it as it is: then the body is all there is. */
+function readable(message: BrokerMessage): BasicProperties {
+  try {
+    return message.properties
+  } catch (error) {
+    if (error instanceof AmqpError) return {}
+    throw error
+  }
 }
