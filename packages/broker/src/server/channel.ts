@@ -75,7 +75,13 @@ export class Channel {
     this.session = host.vhost.openSession({
       owner: host,
       user: host.user,
-      onDeliveries: deliveries => deliver(this.writer, this.number, deliveries),
+      onDeliveries: deliveries => {
+        try {
+          deliver(this.writer, this.number, deliveries)
+        } catch (error) {
+          host.fail(error)
+        }
+      },
       onCancelled: consumerTag => {
         if (host.cancelNotify) this.writer.method(number, { id: BASIC_CANCEL, consumerTag, noWait: true })
       },

@@ -30,7 +30,7 @@ import type { VirtualHost } from '../vhost/vhost.ts'
 import { Channel, type ChannelHost } from './channel.ts'
 import { Handshake, offered, startMethod } from './handshake.ts'
 import { Heartbeat, type HeartbeatPeer } from './heartbeat.ts'
-import { closeFields, internalError } from './refusal.ts'
+import { asRefusal, closeFields } from './refusal.ts'
 
 /** Bytes that wait for the socket at which deliveries stop. */
 const lagBytes = 524_288
@@ -206,13 +206,7 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
 
   fail(error: unknown, method?: Method): void {
     if (this.#state === 'closing' || this.#state === 'closed') return
-    let refusal: AmqpError
-    if (error instanceof AmqpError) {
-      refusal = error
-    } else {
-      process.emitWarning(error instanceof Error ? error : String(error), 'ChasquiWarning')
-      refusal = internalError(error)
-    }
+    const refusal = asRefusal(error)
     for (const channel of this.#toTell) channel.tellConfirms()
     this.#toTell = []
     this.#letGo()

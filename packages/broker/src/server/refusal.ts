@@ -1,5 +1,5 @@
 /** What channel.close and connection.close say. */
-import { AmqpError, type Method } from '@chasqui/amqp'
+import { AmqpError, EncodingError, type Method } from '@chasqui/amqp'
 
 /** A short string's most bytes (AMQP 0-9-1 section 4.2.5.3). */
 const mostBytes = 255
@@ -21,9 +21,13 @@ export function closeFields(error: AmqpError, method: Method | undefined): Close
   }
 }
 
-/** An error of ours, which is no fault of the client's. */
-export function internalError(cause: unknown): AmqpError {
-  return AmqpError.of('internal-error', 'the broker failed at this; its log says more', { cause })
+/** What a connection is closed with for whatever was thrown. What nobody foresaw is warned of: it is ours to mend. */
+export function asRefusal(error: unknown): AmqpError {
+  if (error instanceof AmqpError) return error
+  // A message from elsewhere whose headers do not fit the frames that this client takes.
+  if (error instanceof EncodingError) return AmqpError.of('frame-error', error.message, { cause: error })
+  process.emitWarning(error instanceof Error ? error : String(error), 'ChasquiWarning')
+  return AmqpError.of('internal-error', 'the broker failed at this; its standard error says more', { cause: error })
 }
 
 /** A sentence may bear two names of 255 bytes each. */

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { temporaryDirectory } from '../directory.ts'
 
-export interface Pair {
+interface Pair {
   readonly key: string
   readonly cert: string
 }

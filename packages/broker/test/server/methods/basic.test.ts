@@ -1,4 +1,4 @@
-import { BASIC_CONSUME, BASIC_RETURN, CHANNEL_CLOSE, CONFIRM_SELECT, CONNECTION_CLOSE } from '@chasqui/amqp'
+import { BASIC_CONSUME, BASIC_GET, BASIC_RETURN, CHANNEL_CLOSE, CONFIRM_SELECT, CONNECTION_CLOSE } from '@chasqui/amqp'
 import type { ConfirmOutcome, Delivery } from '@chasqui/amqp/client'
 import { describe, expect, test } from 'vitest'
 import { channelTo, connected, eventually, rawChannel, serve } from '../serving.ts'
@@ -168,6 +168,27 @@ describe('consume', () => {
     expect(second?.redelivered).toBe(true)
     expect(second?.properties.headers).toEqual({ mine: 'kept', 'x-delivery-count': 1 })
   })
+
+  test.each(['consume', 'get'])(
+    '[frame max] headers beyond it close the connection on %s; the message stays',
+    async how => {
+      const { broker, port } = await serve()
+      const producer = await channelTo(port)
+      await producer.declareQueue('q')
+      await producer.confirmSelect()
+      await producer.publishAndConfirm('', 'q', { headers: { long: 'x'.repeat(5000) } }, bytes)
+      const client = await rawChannel(port, { frameMax: 4096 })
+      const consume = { consumerTag: 'c', noLocal: false, exclusive: false, noWait: true, arguments: {} }
+      if (how === 'get') client.send(1, { id: BASIC_GET, queue: 'q', noAck: false })
+      else client.send(1, { id: BASIC_CONSUME, queue: 'q', noAck: false, ...consume })
+      expect(await client.method(CONNECTION_CLOSE)).toMatchObject({
+        replyCode: 501,
+        replyText: expect.stringMatching(/^FRAME_ERROR - The properties and headers of a message take \d+ bytes/),
+      })
+      expect(broker.vhost.inspect('q')).toEqual({ ready: 1, unsettled: 0, consumers: 0 })
+      expect((await producer.get('q'))?.properties.headers?.long).toHaveLength(5000)
+    },
+  )
 
   test('[cancel] ends the consumer and is answered for tags that are none', async () => {
     const { broker, port } = await serve()
