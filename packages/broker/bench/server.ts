@@ -58,10 +58,12 @@ async function measure(): Promise<void> {
       directory === undefined ? [serverRole] : [serverRole, directory],
     )
     const [port] = (await once(server, 'message')) as [number]
-    for (const [name, run] of runs) {
+    for (const { name, run, onFull } of runs) {
       const title = `${stored ? 'durable' : 'memory'} ${name}`
       if (!title.includes(values.only)) continue
+      if (onFull) await fill(port, messages, body, stored)
       await report(server, title, messages, () => run(port, messages, body, stored))
+      await empty(port)
     }
     server.send('stop')
     await once(server, 'exit')
@@ -90,12 +92,13 @@ async function usage(server: ChildProcess): Promise<Usage> {
 
 type Run = (port: number, messages: number, body: Buffer, durable: boolean) => Promise<void>
 
-const runs: readonly (readonly [string, Run])[] = [
-  ['publish, no confirms, then count', fill],
-  ['consume + ack each, prefetch 1000', drain],
-  ['publish + confirm, window 1000', confirmed],
-  ['consume no-ack', drainNoAck],
-  ['publish + confirm -> consume + ack', throughput],
+/** `onFull`: the queue holds all the messages before the measuring begins. It is deleted after each run. */
+const runs: readonly { name: string; run: Run; onFull: boolean }[] = [
+  { name: 'publish, no confirms', run: fill, onFull: false },
+  { name: 'publish + confirm, window 1000', run: confirmed, onFull: false },
+  { name: 'consume + ack each, prefetch 1000', run: drain, onFull: true },
+  { name: 'consume no-ack', run: drainNoAck, onFull: true },
+  { name: 'publish + confirm -> consume + ack', run: throughput, onFull: false },
 ]
 
 const queue = 'bench'
@@ -111,6 +114,12 @@ async function fill(port: number, messages: number, body: Buffer, durable: boole
   }
   // Answered when everything before it on the channel is done.
   await channel.declareQueue(queue, { passive: true })
+  await connection.close()
+}
+
+async function empty(port: number): Promise<void> {
+  const connection = await connect({ host: '127.0.0.1', port })
+  await (await connection.openChannel()).deleteQueue(queue)
   await connection.close()
 }
 
