@@ -185,7 +185,7 @@ describe('consume', () => {
         replyCode: 501,
         replyText: expect.stringMatching(/^FRAME_ERROR - The properties and headers of a message take \d+ bytes/),
       })
-      expect(broker.vhost.inspect('q')).toEqual({ ready: 1, unsettled: 0, consumers: 0 })
+      expect(broker.vhost.inspect('q')).toMatchObject({ ready: 1, unsettled: 0, consumers: 0 })
       expect((await producer.get('q'))?.properties.headers?.long).toHaveLength(5000)
     },
   )
