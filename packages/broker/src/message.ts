@@ -15,6 +15,19 @@ export interface BrokerMessage {
   readonly body: Uint8Array
   /** Delivery mode 2: on a durable queue it is written to the store. */
   readonly persistent: boolean
+  /** What a publisher of this process says beside the properties, so that they need not be encoded to be read. */
+  readonly native?: NativeFields | undefined
+  /** False: nothing in the properties says when it expires or is due. Absent: whoever wants to know looks. */
+  readonly timed?: boolean | undefined
+}
+
+/** Moments are milliseconds since the epoch. */
+export interface NativeFields {
+  readonly id?: string | undefined
+  /** Messages of one key keep their order for consumers that ask for it. */
+  readonly key?: string | undefined
+  readonly notBefore?: number | undefined
+  readonly expiresAt?: number | undefined
 }
 
 /** One attempt to hand one message to one consumer. */

@@ -22,10 +22,15 @@ export interface QueueSettings {
   /** Bytes of the bodies of waiting messages, at most. */
   readonly maxBytes: number | undefined
   readonly overflow: Overflow
+  /** How long a message may wait, in milliseconds. */
+  readonly messageTtlMs: number | undefined
+  /** How long the queue may be unused, in milliseconds. */
+  readonly expiresMs: number | undefined
+  readonly singleActiveConsumer: boolean
 }
 
 interface Argument {
-  readonly type: 'name' | 'choice' | 'count' | 'integer' | 'boolean'
+  readonly type: 'name' | 'choice' | 'count' | 'positive' | 'integer' | 'boolean'
   /** The values allowed. */
   readonly oneOf?: readonly string[]
   /** RabbitMQ's words for another value; `%` stands for it. */
@@ -82,9 +87,9 @@ const queueArguments = {
   'x-quorum-initial-group-size': { type: 'count', queues: ['quorum'], effect: 'accepted, no effect: one node' },
   'x-max-in-memory-length': { type: 'count', queues: ['quorum'], effect: 'accepted, no effect' },
   'x-max-in-memory-bytes': { type: 'count', queues: ['quorum'], effect: 'accepted, no effect' },
-  'x-message-ttl': { type: 'count', queues: both, later: true, effect: 'expiry of messages' },
-  'x-expires': { type: 'count', queues: both, later: true, effect: 'expiry of an unused queue' },
-  'x-single-active-consumer': { type: 'boolean', queues: both, later: true, effect: 'one consumer at a time' },
+  'x-message-ttl': { type: 'count', queues: both, effect: 'for how many milliseconds a message may wait' },
+  'x-expires': { type: 'positive', queues: both, effect: 'after how many milliseconds without use the queue goes' },
+  'x-single-active-consumer': { type: 'boolean', queues: both, effect: 'one consumer at a time' },
   'x-max-priority': { type: 'count', queues: ['classic'], later: true, effect: 'priorities' },
 } as const satisfies Record<string, Argument>
 
@@ -126,12 +131,24 @@ export function readQueueArguments(args: FieldTable, described: string): QueueSe
     maxLength: count(args['x-max-length']),
     maxBytes: count(args['x-max-length-bytes']),
     overflow: (text(args['x-overflow']) as Overflow | undefined) ?? 'drop-head',
+    messageTtlMs: count(args['x-message-ttl']),
+    expiresMs: count(args['x-expires']),
+    singleActiveConsumer: args['x-single-active-consumer'] === true,
   }
 }
 
 /** Refuses a declaration whose arguments differ from those of the existing queue, in RabbitMQ's words. */
 export function checkSameArguments(existing: FieldTable, wanted: FieldTable, described: string): void {
-  for (const name of table.keys()) {
+  checkSame(table.keys(), existing, wanted, described)
+}
+
+/** The same for an exchange, of whose arguments only this one counts. */
+export function checkSameAlternate(existing: FieldTable, wanted: FieldTable, described: string): void {
+  checkSame(['alternate-exchange'], existing, wanted, described)
+}
+
+function checkSame(names: Iterable<string>, existing: FieldTable, wanted: FieldTable, described: string): void {
+  for (const name of names) {
     const before = existing[name]
     const now = wanted[name]
     if (before === now || sameNumber(before, now)) continue
@@ -148,11 +165,13 @@ function whatIsWrong(argument: Argument, value: FieldValue): string | undefined 
   const unacceptable = `{unacceptable_type,${amqpType(value)}}`
   switch (argument.type) {
     case 'count':
+    case 'positive':
     case 'integer':
       if ((typeof value !== 'number' && typeof value !== 'bigint') || !Number.isInteger(Number(value))) {
         return `"expected integer, got ${amqpType(value)}"`
       }
-      return value < 0 && argument.type === 'count' ? `{value_negative,${value}}` : undefined
+      if (value < 0 && argument.type !== 'integer') return `{value_negative,${value}}`
+      return Number(value) === 0 && argument.type === 'positive' ? '{value_zero,0}' : undefined
     case 'boolean':
       return typeof value === 'boolean' ? undefined : unacceptable
     case 'name':

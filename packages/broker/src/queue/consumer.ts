@@ -1,5 +1,6 @@
 /** One consumer of one queue: its credit, and the batch that it is about to get. */
 import type { Item } from './item.ts'
+import type { ConsumeOrder } from './key-lock.ts'
 import type { Queue } from './queue.ts'
 
 /** The session as its consumers see it. */
@@ -17,6 +18,9 @@ export class Consumer {
   readonly queue: Queue
   readonly noAck: boolean
   readonly exclusive: boolean
+  readonly order: ConsumeOrder
+  /** Greater gets its messages first (RabbitMQ, "Consumer Priorities"). */
+  readonly priority: number
   /** Unsettled deliveries at most; 0 means without limit. */
   prefetch: number
   /** Delivered to it and not settled. */
@@ -28,7 +32,14 @@ export class Consumer {
   constructor(
     session: ConsumerSession,
     queue: Queue,
-    options: { tag: string; noAck: boolean; exclusive: boolean; prefetch: number },
+    options: {
+      tag: string
+      noAck: boolean
+      exclusive: boolean
+      prefetch: number
+      order: ConsumeOrder
+      priority: number
+    },
   ) {
     this.#session = session
     this.queue = queue
@@ -36,6 +47,8 @@ export class Consumer {
     this.noAck = options.noAck
     this.exclusive = options.exclusive
     this.prefetch = options.prefetch
+    this.order = options.order
+    this.priority = options.priority
   }
 
   get hasCredit(): boolean {

@@ -8,6 +8,7 @@
  */
 import type { BrokerMessage } from '../message.ts'
 import type { RecordPlace } from '../store/store.ts'
+import type { HeldKey } from './key-lock.ts'
 
 /** What an envelope weighs beside its body, in bytes: the objects that carry it. Measured, rounded up. */
 export const envelopeBytes = 192
@@ -21,6 +22,10 @@ export class Envelope {
   references = 0
   /** Where the store keeps it; absent for what is only in memory. */
   place: RecordPlace | undefined
+  /** When its publisher lets it expire, in milliseconds since the epoch; 0: never. */
+  expiresAt = 0
+  /** Not handed out before, in milliseconds since the epoch; 0: at once. */
+  notBefore = 0
 
   constructor(message: BrokerMessage | undefined, bodyBytes: number, place: RecordPlace | undefined) {
     this.message = message
@@ -32,7 +37,16 @@ export class Envelope {
 export class Item {
   readonly envelope: Envelope
   /** Its place in the queue's order. A returned item keeps it. */
-  readonly position: number
+  position: number
+  /** In milliseconds since the epoch; 0: never. */
+  expiresAt = 0
+  /** While it is delayed: until when, in milliseconds since the epoch. */
+  dueAt = 0
+  delayedId: string | undefined = undefined
+  /** Was cancelled while it was delayed. */
+  cancelled = false
+  /** The key that it holds, or is the next to hold. */
+  held: HeldKey | undefined = undefined
   /** Handed out before, and not settled then. */
   redelivered = false
   /** How often it came back. */

@@ -10,7 +10,9 @@
 import type { FieldTable } from '@chasqui/amqp'
 import type { QueueSettings } from './arguments.ts'
 import type { Consumer } from './consumer.ts'
+import { DelayedList } from './delayed-list.ts'
 import { type Envelope, Item } from './item.ts'
+import { KeyLock } from './key-lock.ts'
 import { ReadyList } from './ready-list.ts'
 
 /** Why a message leaves a queue unconsumed, in RabbitMQ's words for `x-death`. */
@@ -28,6 +30,16 @@ export interface QueueHost {
   touched(queue: Queue, item: Item): void
   /** Brings the item's content back into memory; false when it cannot be read, and the item is lost to this queue. */
   load(item: Item): boolean
+  /** The message's key; the empty one where it has none. */
+  keyOf(item: Item): string
+  /** The message's id. */
+  idOf(item: Item): string | undefined
+  /** Milliseconds since the epoch. */
+  now(): number
+  /** Call the queue's `ring` at that moment, or soon after. */
+  alarm(queue: Queue, at: number): void
+  /** Nobody has used the queue for as long as `x-expires` says. */
+  unused(queue: Queue): void
 }
 
 /** Deliveries in one turn of one queue; then others come first. */
@@ -57,7 +69,18 @@ export class Queue {
   awake = false
   /** Bytes of the bodies of waiting messages. */
   readyBytes = 0
+  /** When the host rings, in milliseconds since the epoch. */
+  alarmAt = Number.POSITIVE_INFINITY
   readonly #host: QueueHost
+  /** What is not due yet. */
+  readonly #delayed = new DelayedList()
+  /** Present once a consumer has asked for order. */
+  #lock: KeyLock | undefined
+  /** Some message of it may expire. */
+  #mayExpire = false
+  #lastUsed = 0
+  /** Some consumer has a priority. */
+  #prioritized = false
   readonly #bounded: boolean
   /** Consumers that may have credit, in the order in which they get their next message. */
   readonly #willing: Consumer[] = []
@@ -86,6 +109,17 @@ export class Queue {
     this.settings = declared.settings
     this.#host = host
     this.#bounded = declared.settings.maxLength !== undefined || declared.settings.maxBytes !== undefined
+    if (declared.settings.expiresMs !== undefined) this.used()
+  }
+
+  /** Messages that wait for a consumer, also those behind their key. */
+  get length(): number {
+    return this.#lock === undefined ? this.ready.length : this.ready.length + this.#lock.waiting
+  }
+
+  /** Messages that are not due yet. */
+  get delayed(): number {
+    return this.#delayed.length
   }
 
   /** True when `x-overflow: reject-publish` keeps one more message out. */
@@ -93,8 +127,7 @@ export class Queue {
     const { maxLength, maxBytes, overflow } = this.settings
     if (!this.#bounded || overflow === 'drop-head') return false
     return (
-      (maxLength !== undefined && this.ready.length >= maxLength) ||
-      (maxBytes !== undefined && this.readyBytes >= maxBytes)
+      (maxLength !== undefined && this.length >= maxLength) || (maxBytes !== undefined && this.readyBytes >= maxBytes)
     )
   }
 
@@ -102,6 +135,11 @@ export class Queue {
   push(envelope: Envelope, stored: boolean): Item {
     const item = new Item(envelope, ++this.#position, stored)
     envelope.references++
+    if (envelope.notBefore > 0 && envelope.notBefore > this.#host.now()) {
+      this.#delay(item)
+      return item
+    }
+    if (envelope.expiresAt > 0 || this.settings.messageTtlMs !== undefined) this.#expire(item, this.#host.now())
     this.ready.push(item)
     this.readyBytes += envelope.bodyBytes
     if (this.#bounded && this.#overflows()) {
@@ -114,39 +152,55 @@ export class Queue {
   }
 
   /** Appends a message that the store kept, at its place in the store's order; see `restored`. */
-  restore(envelope: Envelope, order: number, redelivered: boolean, returns: number): void {
+  restore(envelope: Envelope, order: number, redelivered: boolean, returns: number, publishedAt: number): void {
     const item = new Item(envelope, order, true)
     if (order < this.#position) this.#disordered = true
     else this.#position = order
     item.redelivered = redelivered
     item.returns = returns
     envelope.references++
+    if (envelope.notBefore > 0 && envelope.notBefore > this.#host.now()) {
+      this.#delay(item)
+      return
+    }
+    this.#expire(item, Math.max(publishedAt, envelope.notBefore))
     this.ready.push(item)
     this.readyBytes += envelope.bodyBytes
   }
 
   /** Everything that the store kept is there: puts in order what a rewritten segment brought late. */
   restored(): void {
+    this.#watchHead()
     if (!this.#disordered) return
     this.#disordered = false
     for (const item of this.ready.clear().sort((a, b) => a.position - b.position)) this.ready.push(item)
   }
 
-  /** Takes out what waits and fits, without settling it. */
+  /** Calls `visit` for each message that waits or is delayed, in no order. */
+  each(visit: (item: Item) => void): void {
+    this.ready.each(visit)
+    this.#lock?.each(visit)
+    this.#delayed.each(visit)
+  }
+
+  /** Takes out what waits or is delayed and fits, without settling it. For the time before there are consumers. */
   remove(fits: (item: Item) => boolean): Item[] {
     const removed: Item[] = []
+    const delayed = this.#delayed.remove(fits)
     for (const item of this.ready.clear()) {
       if (fits(item)) removed.push(item)
       else this.ready.push(item)
     }
     for (const item of removed) this.readyBytes -= item.envelope.bodyBytes
+    removed.push(...delayed)
     return removed
   }
 
   /** Takes the first message out for somebody who will settle it. */
   take(): Item | undefined {
+    if (this.#mayExpire) this.#dropExpired()
     for (;;) {
-      const item = this.ready.shift()
+      const item = this.#shift() ?? this.#lock?.steal()
       if (item === undefined) return undefined
       this.readyBytes -= item.envelope.bodyBytes
       if (item.envelope.message === undefined && !this.#host.load(item)) continue
@@ -158,12 +212,14 @@ export class Queue {
   /** A delivered item is done with. */
   settle(item: Item): void {
     this.unsettled--
+    if (this.#lock !== undefined) this.#release(item)
     this.#host.settled(this, item)
   }
 
   /** A delivered item is refused for good. */
   reject(item: Item): void {
     this.unsettled--
+    if (this.#lock !== undefined) this.#release(item)
     if (this.deleted) this.#host.settled(this, item)
     else this.#host.died(this, item, 'rejected')
   }
@@ -172,6 +228,7 @@ export class Queue {
   undo(item: Item): void {
     this.unsettled--
     this.#putBack(item)
+    if (this.#lock !== undefined) this.#release(item)
   }
 
   /** A delivered item goes back to its place. `counted`: it counts as a failed attempt. */
@@ -183,24 +240,79 @@ export class Queue {
       this.#host.settled(this, item)
       return
     }
+    if (item.expiresAt > 0 && item.expiresAt <= this.#host.now()) {
+      if (this.#lock !== undefined) this.#release(item)
+      this.#host.died(this, item, 'expired')
+      return
+    }
     const limit = this.settings.deliveryLimit
     if (limit !== undefined && item.returns > limit) {
+      if (this.#lock !== undefined) this.#release(item)
       this.#host.died(this, item, 'delivery_limit')
       return
     }
     this.#host.touched(this, item)
     this.#putBack(item)
+    if (this.#lock !== undefined) this.#release(item)
+  }
+
+  /** Takes the message of this id out while it is delayed; false where there is none. */
+  cancelDelayed(id: string): boolean {
+    const item = this.#delayed.cancel(id)
+    if (item === undefined) return false
+    this.#host.settled(this, item)
+    return true
+  }
+
+  /** Somebody has used it, so that `x-expires` begins anew. */
+  used(): void {
+    if (this.settings.expiresMs === undefined) return
+    this.#lastUsed = this.#host.now()
+    this.#wakeAt(this.#lastUsed + this.settings.expiresMs)
+  }
+
+  /** The moment of the alarm has come: what is due waits from now on, what has expired goes, so does an unused queue. */
+  ring(now: number): void {
+    this.alarmAt = Number.POSITIVE_INFINITY
+    if (this.deleted) return
+    const { expiresMs } = this.settings
+    if (expiresMs !== undefined && this.consumers.length === 0) {
+      if (now - this.#lastUsed >= expiresMs) {
+        this.#host.unused(this)
+        return
+      }
+      this.#wakeAt(this.#lastUsed + expiresMs)
+    }
+    for (let item = this.#delayed.shift(now); item !== undefined; item = this.#delayed.shift(now)) {
+      item.position = ++this.#position
+      this.#expire(item, now)
+      this.ready.push(item)
+      this.readyBytes += item.envelope.bodyBytes
+    }
+    const next = this.#delayed.nextDue
+    if (next !== undefined) this.#wakeAt(next)
+    if (this.#mayExpire) this.#dropExpired()
+    if (!this.awake && this.ready.length > 0 && this.#willing.length > 0) this.#host.wake(this)
+  }
+
+  /** Everything goes, also what is delayed: the queue is being deleted. */
+  discard(): void {
+    this.purge()
+    for (const item of this.#delayed.remove(() => true)) this.#host.settled(this, item)
   }
 
   /** Empties the waiting part; the number of messages that went. */
   purge(): number {
     const items = this.ready.clear()
+    if (this.#lock !== undefined) items.push(...this.#lock.clear())
     this.readyBytes = 0
     for (const item of items) this.#host.settled(this, item)
     return items.length
   }
 
   addConsumer(consumer: Consumer): void {
+    if (consumer.order !== 'none') this.#lock ??= new KeyLock()
+    if (consumer.priority !== 0) this.#prioritized = true
     this.consumers.push(consumer)
     this.offer(consumer)
   }
@@ -208,34 +320,50 @@ export class Queue {
   removeConsumer(consumer: Consumer): void {
     const at = this.consumers.indexOf(consumer)
     if (at >= 0) this.consumers.splice(at, 1)
+    if (this.consumers.length === 0) this.used()
     if (consumer.willing) this.#dismiss(consumer)
     if (consumer.exclusive) this.exclusivelyConsumed = false
+    // The next in line becomes the active one.
+    if (this.settings.singleActiveConsumer && this.consumers.length > 0) this.offer(this.consumers[0]!)
   }
 
   /** The consumer may have credit again. */
   offer(consumer: Consumer): void {
+    if (this.settings.singleActiveConsumer && this.consumers[0] !== consumer) return
     if (!consumer.willing) {
       consumer.willing = true
-      this.#willing.push(consumer)
+      let at = this.#willing.length
+      if (this.#prioritized) while (at > 0 && this.#willing[at - 1]!.priority < consumer.priority) at--
+      if (at === this.#willing.length) this.#willing.push(consumer)
+      else this.#willing.splice(at, 0, consumer)
     }
-    if (!this.awake && this.ready.length > 0) this.#host.wake(this)
+    if (!this.awake && this.length > 0) this.#host.wake(this)
   }
 
   /** Hands out messages while somebody takes them, up to one turn; true when there may be more to do. */
   dispatch(): boolean {
     let deliveries = 0
     let bytes = 0
+    /** Consumers in a row that want what they cannot have now. */
+    let unserved = 0
     const willing = this.#willing
-    while (this.ready.length > 0 && willing.length > 0) {
+    if (this.#mayExpire) this.#dropExpired()
+    while (this.length > 0 && unserved < willing.length) {
       if (deliveries >= turnDeliveries || bytes >= turnBytes) return true
-      if (this.#turn >= willing.length) this.#turn = 0
+      if (this.#turn >= willing.length || this.#startsOver(unserved)) this.#turn = 0
       const consumer = willing[this.#turn]!
       if (!consumer.hasCredit) {
         this.#dismiss(consumer)
+        unserved = 0
         continue
       }
-      const item = this.take()
-      if (item === undefined) break
+      const item = consumer.order === 'none' ? this.take() : this.#claim(consumer.order)
+      if (item === undefined) {
+        unserved++
+        this.#turn++
+        continue
+      }
+      unserved = 0
       bytes += item.envelope.bodyBytes
       deliveries++
       this.#turn++
@@ -243,6 +371,93 @@ export class Queue {
       consumer.give(item)
     }
     return false
+  }
+
+  /** With priorities the turn stays among the first, unless those cannot be served. */
+  #startsOver(unserved: number): boolean {
+    const willing = this.#willing
+    return this.#prioritized && unserved === 0 && willing[this.#turn]!.priority < willing[0]!.priority
+  }
+
+  /** Takes the first message out whose key nobody holds. */
+  #claim(order: 'key' | 'strict'): Item | undefined {
+    const lock = this.#lock!
+    if (!lock.open(order)) return undefined
+    for (let item = this.ready.shift(); item !== undefined; item = this.ready.shift()) {
+      if (order === 'key' && !lock.claim(item, this.#host.keyOf(item))) continue
+      if (order === 'strict') {
+        const next = lock.left(item)
+        if (next !== undefined) this.ready.giveBack(next)
+        lock.claimAll(item)
+      }
+      this.readyBytes -= item.envelope.bodyBytes
+      if (item.envelope.message === undefined && !this.#host.load(item)) {
+        this.#release(item)
+        continue
+      }
+      this.unsettled++
+      return item
+    }
+    return undefined
+  }
+
+  /** The first of those that are ready, for somebody who claims no key. */
+  #shift(): Item | undefined {
+    const item = this.ready.shift()
+    if (item === undefined || this.#lock === undefined) return item
+    const next = this.#lock.left(item)
+    if (next !== undefined) this.ready.giveBack(next)
+    return item
+  }
+
+  /** The item's key is free again. */
+  #release(item: Item): void {
+    const next = this.#lock!.release(item)
+    if (next !== undefined) this.ready.giveBack(next)
+    if (!this.awake && this.ready.length > 0 && this.#willing.length > 0) this.#host.wake(this)
+  }
+
+  #delay(item: Item): void {
+    item.dueAt = item.envelope.notBefore
+    this.#delayed.push(item, this.#host.idOf(item))
+    this.#wakeAt(item.dueAt)
+  }
+
+  /** Notes when the item, which waits since then, expires. */
+  #expire(item: Item, since: number): void {
+    const { messageTtlMs } = this.settings
+    let { expiresAt } = item.envelope
+    if (messageTtlMs !== undefined) {
+      const at = Math.max(1, since + messageTtlMs)
+      if (expiresAt === 0 || at < expiresAt) expiresAt = at
+    }
+    if (expiresAt === 0) return
+    item.expiresAt = expiresAt
+    this.#mayExpire = true
+    if (this.ready.length === 0) this.#wakeAt(expiresAt)
+  }
+
+  /** Only at the head, as in RabbitMQ: what has expired further behind goes when it gets there. */
+  #dropExpired(): void {
+    const now = this.#host.now()
+    for (let head = this.ready.peek(); head !== undefined; head = this.ready.peek()) {
+      if (head.expiresAt === 0 || head.expiresAt > now) break
+      this.#shift()
+      this.readyBytes -= head.envelope.bodyBytes
+      this.#host.died(this, head, 'expired')
+    }
+    this.#watchHead()
+  }
+
+  #watchHead(): void {
+    const head = this.ready.peek()
+    if (head !== undefined && head.expiresAt > 0) this.#wakeAt(head.expiresAt)
+  }
+
+  #wakeAt(at: number): void {
+    if (at >= this.alarmAt) return
+    this.alarmAt = at
+    this.#host.alarm(this, at)
   }
 
   #dismiss(consumer: Consumer): void {
@@ -255,6 +470,7 @@ export class Queue {
   #putBack(item: Item): void {
     this.ready.giveBack(item)
     this.readyBytes += item.envelope.bodyBytes
+    if (item.expiresAt > 0) this.#watchHead()
     if (this.#bounded) this.#dropHead()
     if (!this.awake && this.#willing.length > 0) this.#host.wake(this)
   }
@@ -262,15 +478,14 @@ export class Queue {
   #overflows(): boolean {
     const { maxLength, maxBytes } = this.settings
     return (
-      (maxLength !== undefined && this.ready.length > maxLength) ||
-      (maxBytes !== undefined && this.readyBytes > maxBytes)
+      (maxLength !== undefined && this.length > maxLength) || (maxBytes !== undefined && this.readyBytes > maxBytes)
     )
   }
 
   #dropHead(): void {
     if (this.settings.overflow !== 'drop-head') return
     while (this.#overflows()) {
-      const item = this.ready.shift()
+      const item = this.#shift() ?? this.#lock?.steal()
       if (item === undefined) return
       this.readyBytes -= item.envelope.bodyBytes
       this.#host.died(this, item, 'maxlen')

@@ -10,6 +10,7 @@ export class IncomingMessage implements BrokerMessage {
   readonly routingKey: string
   readonly body: Uint8Array
   readonly persistent: boolean
+  readonly timed: boolean
   readonly #header: Buffer
   readonly #start: number
   readonly #end: number
@@ -25,11 +26,13 @@ export class IncomingMessage implements BrokerMessage {
     end: number,
     body: Uint8Array,
     persistent: boolean,
+    timed: boolean,
   ) {
     this.exchange = exchange
     this.routingKey = routingKey
     this.body = body
     this.persistent = persistent
+    this.timed = timed
     this.#header = header
     this.#start = start
     this.#end = end

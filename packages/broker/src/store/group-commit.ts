@@ -117,8 +117,13 @@ export class GroupCommit implements Store {
     return { store: new GroupCommit(options, recovered), damage: recovered.damage }
   }
 
-  append(message: BrokerMessage, queueIds: readonly number[], instead?: Settlement): RecordPlace {
-    return this.#append(message, queueIds, instead === undefined ? none : [instead], undefined)
+  append(
+    message: BrokerMessage,
+    queueIds: readonly number[],
+    instead: Settlement | undefined,
+    timed: boolean,
+  ): RecordPlace {
+    return this.#append(message, queueIds, instead === undefined ? none : [instead], timed, undefined)
   }
 
   rewrite(old: RecordPlace, queueIds: readonly number[]): { place: RecordPlace; message: BrokerMessage } | undefined {
@@ -127,7 +132,8 @@ export class GroupCommit implements Store {
     const { bytes, start, end } = found
     const message = readMessage(bytes, start, end)
     const settlements = queueIds.map(queueId => ({ queueId, place: old }))
-    const place = this.#append(message, queueIds, settlements, summarizeRecord(bytes, start, end))
+    const summary = summarizeRecord(bytes, start, end)
+    const place = this.#append(message, queueIds, settlements, summary.timed, summary)
     return { place, message }
   }
 
@@ -196,6 +202,7 @@ export class GroupCommit implements Store {
     message: BrokerMessage,
     queueIds: readonly number[],
     settlements: readonly Settlement[],
+    timed: boolean,
     before: { readonly order: number; readonly publishedAt: number } | undefined,
   ): RecordPlace {
     const { propertyBytes, body } = message
@@ -221,6 +228,7 @@ export class GroupCommit implements Store {
         publishedAt: before === undefined ? this.#clock.now() : before.publishedAt,
         ordinal: segment.records,
         salt: segment.salt,
+        timed,
       },
       copy,
     )

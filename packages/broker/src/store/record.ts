@@ -3,7 +3,7 @@
  *
  *   record      [length u32][crc32 u32][payload: length bytes]            the check covers the payload and begins with the
  *                                                                         segment's salt: no body can pose as a record
- *   payload     [type u8 = 1][flags u8 = 0][exchange bytes u8][routing key bytes u8]
+ *   payload     [type u8 = 1][flags u8][exchange bytes u8][routing key bytes u8]
  *               [queues u16][settlements u16]
  *               [order u64: two u32, low first][published at u64: likewise, milliseconds since the epoch]
  *               [ordinal u32][property bytes u32]
@@ -11,7 +11,7 @@
  *               [settlement: segment u32, ordinal u32, queue id u32] * settlements
  *               [exchange][routing key][properties][body: what is left]
  *
- * A settlement says that a message left a queue in the same step in which this one was appended: a dead letter moves
+ * Flag 1: the properties say when the message expires or is due. A settlement says that a message left a queue in the same step in which this one was appended: a dead letter moves
  * as a whole or not at all. `ordinal` counts the segment's messages from 0. `order` grows with each message of the data directory; within a queue, smaller comes first.
  */
 import { crc32 } from 'node:zlib'
@@ -22,6 +22,7 @@ const recordOverhead = 8
 const fixedBytes = 32
 const settlementBytes = 12
 const messageType = 1
+const timedFlag = 1
 
 /** Bodies longer than this are written from where they are; shorter ones are copied beside their record. */
 export const longestCopy = 8192
@@ -40,6 +41,8 @@ export interface RecordName {
   readonly ordinal: number
   /** The segment's. */
   readonly salt: number
+  /** The properties say when the message expires or is due. */
+  readonly timed: boolean
 }
 
 /** The most bytes that a record takes without its body. */
@@ -81,7 +84,7 @@ export function writeRecord(
   const keyAt = at
   at = writeText(buffer, at, message.routingKey)
   buffer[payload] = messageType
-  buffer[payload + 1] = 0
+  buffer[payload + 1] = name.timed ? timedFlag : 0
   buffer[payload + 2] = keyAt - exchangeAt
   buffer[payload + 3] = at - keyAt
   buffer.writeUInt16LE(queueIds.length, payload + 4)
@@ -137,6 +140,7 @@ export interface RecordSummary {
   readonly queueIds: readonly number[]
   readonly settlements: readonly RecordSettlement[]
   readonly bodyBytes: number
+  readonly timed: boolean
 }
 
 export function summarizeRecord(buffer: Buffer, start: number, end: number): RecordSummary {
@@ -161,6 +165,7 @@ export function summarizeRecord(buffer: Buffer, start: number, end: number): Rec
     queueIds,
     settlements,
     bodyBytes: end - contentStart(buffer, payload),
+    timed: (buffer[payload + 1]! & timedFlag) !== 0,
   }
 }
 

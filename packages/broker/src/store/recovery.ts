@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { setImmediate as nextTick } from 'node:timers/promises'
 import type { Files } from './files.ts'
 import { checkHeader, headerBytes, saltOf } from './header.ts'
-import { soundRecord, summarizeRecord } from './record.ts'
+import { readMessage, soundRecord, summarizeRecord } from './record.ts'
 import { Segment } from './segment.ts'
 import { kindDelivered, kindReturned, kindSettled, readEntries } from './settled.ts'
 import type { Damage, RecoveredMessage } from './store.ts'
@@ -90,7 +90,9 @@ export async function recover(directory: string, files: Files, target: RecoveryT
       if (holders.length > 0) {
         segment.live += holders.length
         const place = { segment, ordinal, offset: at, length: end - at }
-        target.restore({ place, order: summary.order, bodyBytes: summary.bodyBytes, holders })
+        const { order, bodyBytes, publishedAt } = summary
+        const timed = summary.timed ? readMessage(bytes, at, end) : undefined
+        target.restore({ place, order, bodyBytes, publishedAt, timed, holders })
       }
       at = end
     }

@@ -57,6 +57,10 @@ export interface RecoveredMessage {
   /** Smaller comes first in a queue. */
   readonly order: number
   readonly bodyBytes: number
+  /** Milliseconds since the epoch. */
+  readonly publishedAt: number
+  /** The message, where its properties say when it expires or is due. */
+  readonly timed: BrokerMessage | undefined
   readonly holders: readonly {
     readonly queueId: number
     readonly redelivered: boolean
@@ -90,8 +94,16 @@ export interface Store {
    * was in can go. Undefined when it cannot be read. It keeps its place in the order.
    */
   rewrite(place: RecordPlace, queueIds: readonly number[]): { place: RecordPlace; message: BrokerMessage } | undefined
-  /** Appends a message for these queues; `instead` leaves its queue in the same record. Throws what encoding throws. */
-  append(message: BrokerMessage, queueIds: readonly number[], instead?: Settlement): RecordPlace
+  /**
+   * Appends a message for these queues; `instead` leaves its queue in the same record. `timed`: its properties say when
+   * it expires or is due, and recovery must look at them. Throws what encoding throws.
+   */
+  append(
+    message: BrokerMessage,
+    queueIds: readonly number[],
+    instead: Settlement | undefined,
+    timed: boolean,
+  ): RecordPlace
   /** The queue is done with the message. Written soon, without a sync: a crash may bring the message back. */
   settle(queueId: number, place: RecordPlace): void
   /** The message was handed out for the first time (`returns` 0), or came back. Written soon, without a sync. */

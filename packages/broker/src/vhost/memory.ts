@@ -50,7 +50,7 @@ export class Memory {
 
   /** A stored message has been put into queues; `shallowest` is the one that wants it first. */
   stored(envelope: Envelope, commit: number, shallowest: Queue): void {
-    if (this.bytes <= this.#limitBytes * pageOutRatio || shallowest.ready.length <= deepLength) return
+    if (this.bytes <= this.#limitBytes * pageOutRatio || shallowest.length + shallowest.delayed <= deepLength) return
     this.#pageable.push({ commit, envelope })
   }
 

@@ -8,6 +8,7 @@ import type { BrokerMessage, Delivery } from '../message.ts'
 import { Consumer, type ConsumerSession } from '../queue/consumer.ts'
 import { DerivedMessage, readableProperties } from '../queue/dead-letter.ts'
 import type { Item } from '../queue/item.ts'
+import type { ConsumeOrder } from '../queue/key-lock.ts'
 import type { Queue } from '../queue/queue.ts'
 import { preconditionFailed } from './refusal.ts'
 import type { ExchangeDeclaration, QueueDeclaration } from './topology.ts'
@@ -34,6 +35,8 @@ export interface Consume {
   readonly noAck?: boolean | undefined
   readonly exclusive?: boolean | undefined
   readonly arguments?: FieldTable | undefined
+  /** Default: what the argument `x-chasqui-order` says, else `none`. */
+  readonly order?: ConsumeOrder | undefined
   /** Unsettled deliveries at most, 0 without limit; absent: what `qos` set. */
   readonly prefetch?: number | undefined
 }
@@ -220,7 +223,8 @@ export class Session implements ConsumerSession {
     const queue = this.#vhost.topology.queueFor(this, this.#named(request.queue))
     const tag = request.consumerTag || this.#vhost.topology.makeName('amq.ctag-')
     if (this.#consumers.has(tag)) throw AmqpError.of('not-allowed', `attempt to reuse consumer tag '${tag}'`)
-    if (queue.exclusivelyConsumed || (request.exclusive && queue.consumers.length > 0)) {
+    const isShared = queue.consumers.length > 0 || queue.settings.singleActiveConsumer
+    if (queue.exclusivelyConsumed || (request.exclusive && isShared)) {
       throw AmqpError.of('access-refused', `${this.#vhost.topology.describe('queue', queue.name)} in exclusive use`)
     }
     if (queue.settings.type === 'quorum' && this.#globalPrefetch > 0) {
@@ -234,6 +238,8 @@ export class Session implements ConsumerSession {
       noAck: request.noAck ?? false,
       exclusive: request.exclusive ?? false,
       prefetch: request.prefetch ?? this.#prefetch,
+      order: request.order ?? orderIn(request.arguments),
+      priority: priorityIn(request.arguments),
     })
     this.#consumers.set(tag, consumer)
     if (consumer.exclusive) queue.exclusivelyConsumed = true
@@ -254,6 +260,7 @@ export class Session implements ConsumerSession {
   get(queueName: string, noAck: boolean): (Delivery & { readonly remaining: number }) | undefined {
     this.#checkOpen()
     const queue = this.#vhost.topology.queueFor(this, this.#named(queueName))
+    queue.used()
     const item = queue.take()
     if (item === undefined) return undefined
     const delivery = new OutgoingDelivery(this.#unsettled.nextTag, item, queue, undefined)
@@ -265,7 +272,13 @@ export class Session implements ConsumerSession {
       this.#vhost.touched(queue, item)
       this.#vhost.noteDelivered()
     }
-    return Object.assign(delivery, { remaining: queue.ready.length })
+    return Object.assign(delivery, { remaining: queue.length })
+  }
+
+  /** Takes back a message that is not due yet, by its id; false where the queue has none of it. */
+  cancelDelayed(queueName: string, messageId: string): boolean {
+    this.#checkOpen()
+    return this.#vhost.topology.queueFor(this, queueName).cancelDelayed(messageId)
   }
 
   /** `global` false: for each consumer made from now on. True: for the session as a whole, from now on. 0: no limit. */
@@ -451,6 +464,19 @@ export class Session implements ConsumerSession {
       delivery.queue.undo(delivery.item)
     }
   }
+}
+
+function orderIn(args: FieldTable | undefined): ConsumeOrder {
+  const order = args?.['x-chasqui-order']
+  if (order === undefined || order === 'none' || order === 'key' || order === 'strict') return order ?? 'none'
+  throw preconditionFailed(`invalid arg 'x-chasqui-order': '${String(order)}' is none of 'none', 'key', 'strict'`)
+}
+
+function priorityIn(args: FieldTable | undefined): number {
+  const priority = args?.['x-priority']
+  if (priority === undefined) return 0
+  if (typeof priority === 'number' && Number.isInteger(priority)) return priority
+  throw preconditionFailed(`invalid arg 'x-priority': "expected integer"`)
 }
 
 function unknownTag(tag: number): AmqpError {

@@ -28,7 +28,7 @@ export function rewriteSparse(
   for (const queue of queues) {
     // Queues that are not stored hold nothing of a segment on their own account.
     if (queue.id < 0) continue
-    queue.ready.each(item => {
+    queue.each(item => {
       const segment = item.stored ? item.envelope.place?.segment : undefined
       if (segment === undefined || !segments.has(segment)) return
       let envelopes = found.get(segment)

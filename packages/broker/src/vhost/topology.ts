@@ -5,7 +5,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { AmqpError, type FieldTable } from '@chasqui/amqp'
-import { checkSameArguments, readQueueArguments } from '../queue/arguments.ts'
+import { checkSameAlternate, checkSameArguments, readQueueArguments } from '../queue/arguments.ts'
 import { Queue, type QueueHost } from '../queue/queue.ts'
 import { type Destination, Exchange, type ExchangeType, exchangeTypes } from '../router/exchange.ts'
 import type { Definition, Store } from '../store/store.ts'
@@ -94,6 +94,7 @@ export class Topology {
         throw inequivalent('auto_delete', described, autoDelete, existing.autoDelete)
       }
       checkSameArguments(existing.arguments, args, described)
+      existing.used()
       return counts(existing, 0)
     }
     if (declaration.queue.startsWith('amq.')) {
@@ -126,8 +127,8 @@ export class Topology {
     this.#checkOwner(asker, queue)
     const described = this.describe('queue', queue.name)
     if (request.ifUnused && queue.consumers.length > 0) throw preconditionFailed(`${described} in use`)
-    if (request.ifEmpty && queue.ready.length > 0) throw preconditionFailed(`${described} not empty`)
-    const messageCount = queue.ready.length
+    if (request.ifEmpty && queue.length > 0) throw preconditionFailed(`${described} not empty`)
+    const messageCount = queue.length
     return { messageCount, commit: this.removeQueue(queue) }
   }
 
@@ -152,13 +153,15 @@ export class Topology {
         throw inequivalent('auto_delete', described, autoDelete, existing.autoDelete)
       }
       if (existing.internal !== internal) throw inequivalent('internal', described, internal, existing.internal)
+      checkSameAlternate(existing.arguments, args, described)
       return { commit: 0 }
     }
     if (name.startsWith('amq.')) {
       throw AmqpError.of('access-refused', `exchange name '${name}' contains reserved prefix 'amq.*'`)
     }
-    if (args['alternate-exchange'] !== undefined) {
-      throw preconditionFailed(`arg 'alternate-exchange' for ${described} is not supported by this broker yet`)
+    const alternate = args['alternate-exchange']
+    if (alternate !== undefined && typeof alternate !== 'string') {
+      throw preconditionFailed(`invalid arg 'alternate-exchange' for ${described}: "expected a name"`)
     }
     this.#addExchange(name, type, { durable, autoDelete, internal, arguments: args })
     if (!durable || this.store === undefined) return { commit: 0 }
@@ -279,7 +282,7 @@ export class Topology {
       queue.removeConsumer(consumer)
       consumer.queueDeleted()
     }
-    queue.purge()
+    queue.discard()
     return commit
   }
 
@@ -371,7 +374,7 @@ export class Topology {
 function counts(queue: Queue, commit: number) {
   return {
     queue: queue.name,
-    messageCount: queue.ready.length,
+    messageCount: queue.length,
     consumerCount: queue.consumers.length,
     commit,
   }

@@ -5,12 +5,14 @@
 import { AmqpError, type FieldTable } from '@chasqui/amqp'
 import type { Clock } from '../clock.ts'
 import type { BrokerMessage } from '../message.ts'
-import { circles, deadLetter } from '../queue/dead-letter.ts'
+import { circles, deadLetter, readableProperties } from '../queue/dead-letter.ts'
 import { Envelope, type Item } from '../queue/item.ts'
 import type { DeathReason, Queue, QueueHost } from '../queue/queue.ts'
-import type { ExchangeType } from '../router/exchange.ts'
+import { expiryOf, keyIn, notBeforeIn } from '../queue/timing.ts'
+import type { Exchange, ExchangeType } from '../router/exchange.ts'
 import { moveKey, type RecoveryTarget } from '../store/recovery.ts'
 import type { Definition, RecordPlace, RecoveredMessage, Settlement, Store } from '../store/store.ts'
+import { Alarms } from './alarms.ts'
 import { CommitWaiters } from './commit-waiters.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { Memory } from './memory.ts'
@@ -25,6 +27,8 @@ export interface QueueDepth {
   /** Delivered and not settled. */
   readonly unsettled: number
   readonly consumers: number
+  /** Not due yet. */
+  readonly delayed: number
 }
 
 export interface VirtualHostOptions {
@@ -49,6 +53,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
   readonly #onUnreadable: (place: RecordPlace) => void
   readonly #dispatcher: Dispatcher
   readonly #memory: Memory
+  readonly #alarms: Alarms
   readonly #waiters = new CommitWaiters()
   readonly #sessions = new Set<Session>()
   readonly #committedListeners = new Set<(committed: number) => void>()
@@ -66,6 +71,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     this.#clock = options.clock
     this.#onWarning = options.onWarning
     this.#onUnreadable = options.onUnreadable
+    this.#alarms = new Alarms(options.clock)
     this.topology = new Topology(options.name, this)
     this.#memory = new Memory(options.memoryLimitBytes, () => this.#tellBlocked())
     this.#dispatcher = new Dispatcher(
@@ -125,7 +131,14 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
 
   inspect(queueName: string): QueueDepth | undefined {
     const queue = this.topology.queues.get(queueName)
-    return queue && { ready: queue.ready.length, unsettled: queue.unsettled, consumers: queue.consumers.length }
+    return (
+      queue && {
+        ready: queue.length,
+        unsettled: queue.unsettled,
+        consumers: queue.consumers.length,
+        delayed: queue.delayed,
+      }
+    )
   }
 
   queueNames(): string[] {
@@ -162,6 +175,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     this.closed = true
     for (const session of this.#sessions) session.brokerClosed()
     this.#dispatcher.stop()
+    this.#alarms.stop()
   }
 
   // What the store brings back, before it is used
@@ -178,9 +192,10 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
 
   restore(message: RecoveredMessage): void {
     const envelope = new Envelope(undefined, message.bodyBytes, message.place)
+    if (message.timed !== undefined) this.#time(envelope, message.timed, message.publishedAt)
     this.#memory.hold(envelope)
     for (const { queueId, redelivered, returns } of message.holders) {
-      this.#restoring.get(queueId)!.restore(envelope, message.order, redelivered, returns)
+      this.#restoring.get(queueId)!.restore(envelope, message.order, redelivered, returns, message.publishedAt)
     }
     this.#memory.release(envelope)
   }
@@ -229,7 +244,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
       const described = this.topology.describe('exchange', exchangeName)
       throw AmqpError.of('access-refused', `cannot publish to internal ${described}`)
     }
-    const queues = exchange.route(routingKey, message)
+    const queues = this.#route(exchange, message)
     if (queues.length === 0) return nowhere
     let rejected = false
     for (const queue of queues) if (queue.full) rejected = true
@@ -291,7 +306,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
       routingKey: deadLetterRoutingKey,
       now: this.#clock.now(),
     })
-    const routed = exchange.name === '' ? this.#defaultRoute(dead.routingKey) : exchange.route(dead.routingKey, dead)
+    const routed = exchange.name === '' ? this.#defaultRoute(dead.routingKey) : this.#route(exchange, dead)
     const targets = reason === 'rejected' ? routed : routed.filter(target => !circles(dead, target.name))
     const settlement = item.stored ? { queueId: queue.id, place: item.envelope.place! } : undefined
     const moved = targets.length > 0 && this.#push(dead, targets, settlement) > 0
@@ -315,6 +330,30 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     return false
   }
 
+  keyOf(item: Item): string {
+    const message = item.envelope.message ?? this.#store!.read(item.envelope.place!)
+    if (message === undefined) return ''
+    return (message.native === undefined ? keyIn(readableProperties(message)) : message.native.key) ?? ''
+  }
+
+  idOf(item: Item): string | undefined {
+    const message = item.envelope.message ?? this.#store?.read(item.envelope.place!)
+    if (message === undefined) return undefined
+    return message.native === undefined ? readableProperties(message).messageId : message.native.id
+  }
+
+  now(): number {
+    return this.#clock.now()
+  }
+
+  alarm(queue: Queue, at: number): void {
+    this.#alarms.set(queue, at)
+  }
+
+  unused(queue: Queue): void {
+    this.topology.removeQueue(queue)
+  }
+
   // Private, in order of first use
 
   #onCommitted(committed: number): void {
@@ -332,8 +371,9 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
   /** The commit number to wait for, 0 when nothing went into the store. */
   #pushOne(message: BrokerMessage, queue: Queue, instead: Settlement | undefined): number {
     const stored = queue.id > 0 && message.persistent
-    const place = stored ? this.#store!.append(message, [queue.id], instead) : undefined
-    const envelope = new Envelope(message, message.body.byteLength, place)
+    const envelope = new Envelope(message, message.body.byteLength, undefined)
+    const timed = message.timed !== false && this.#time(envelope, message, 0)
+    if (stored) envelope.place = this.#store!.append(message, [queue.id], instead, timed)
     // Held while it is handed round, so that a queue that drops it at once does not free it for the others.
     this.#memory.hold(envelope)
     queue.push(envelope, stored)
@@ -344,13 +384,14 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     if (queues.length === 1) return this.#pushOne(message, queues[0]!, instead)
     const storedIn: number[] = []
     if (message.persistent) for (const queue of queues) if (queue.id > 0) storedIn.push(queue.id)
-    const place = storedIn.length > 0 ? this.#store!.append(message, storedIn, instead) : undefined
-    const envelope = new Envelope(message, message.body.byteLength, place)
+    const envelope = new Envelope(message, message.body.byteLength, undefined)
+    const timed = message.timed !== false && this.#time(envelope, message, 0)
+    if (storedIn.length > 0) envelope.place = this.#store!.append(message, storedIn, instead, timed)
     this.#memory.hold(envelope)
     let shallowest = queues[0]!
     for (const queue of queues) {
       queue.push(envelope, message.persistent && queue.id > 0)
-      if (queue.ready.length < shallowest.ready.length) shallowest = queue
+      if (queue.length < shallowest.length) shallowest = queue
     }
     return this.#pushed(envelope, shallowest)
   }
@@ -360,6 +401,39 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     if (commit > 0) this.#memory.stored(envelope, commit, shallowest)
     this.#memory.release(envelope)
     return commit
+  }
+
+  /** Notes when the message, published then (0: now), is due and expires; false when it says neither. */
+  #time(envelope: Envelope, message: BrokerMessage, publishedAt: number): boolean {
+    const { native } = message
+    if (native !== undefined) {
+      envelope.notBefore = native.notBefore ?? 0
+      envelope.expiresAt = native.expiresAt ?? 0
+    } else {
+      const properties = readableProperties(message)
+      envelope.notBefore = notBeforeIn(properties)
+      const expiresMs = expiryOf(properties)
+      if (expiresMs !== undefined) envelope.expiresAt = (publishedAt || this.#clock.now()) + expiresMs
+    }
+    return envelope.notBefore > 0 || envelope.expiresAt > 0
+  }
+
+  /** Where no queue is bound for the message, its alternate exchange decides, and that one's (RabbitMQ, "Alternate Exchanges"). */
+  #route(first: Exchange, message: BrokerMessage): readonly Queue[] {
+    let queues = first.route(message.routingKey, message)
+    if (queues.length > 0) return queues
+    const seen = new Set([first])
+    for (let from = first; ; ) {
+      const alternate = from.arguments['alternate-exchange']
+      if (typeof alternate !== 'string') return queues
+      if (alternate === '') return this.#defaultRoute(message.routingKey)
+      const next = this.topology.exchanges.get(alternate)
+      if (next === undefined || seen.has(next)) return queues
+      queues = next.route(message.routingKey, message)
+      if (queues.length > 0) return queues
+      seen.add(next)
+      from = next
+    }
   }
 
   #defaultRoute(routingKey: string): readonly Queue[] {

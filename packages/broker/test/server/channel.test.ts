@@ -202,7 +202,7 @@ test('[noWait] asks for no answer and gets none', async () => {
   client.send(1, { id: CONFIRM_SELECT, noWait: true })
   client.send(1, qos)
   await client.method(BASIC_QOS_OK)
-  expect(broker.vhost.inspect('silent')).toMatchObject({ ready: 0, unsettled: 0, consumers: 0 })
+  expect(broker.vhost.inspect('silent')).toMatchObject({ ready: 0, unsettled: 0, consumers: 0, delayed: 0 })
 })
 
 test('[consumer cancelled] those who can hear it are told that their queue is gone', async () => {

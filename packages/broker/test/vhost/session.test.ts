@@ -90,7 +90,7 @@ describe('consuming', () => {
     client.session.consume({ queue: 'q', noAck: true })
     client.session.publish(message('1', { routingKey: 'q' }))
     await dispatched()
-    expect(broker.vhost.inspect('q')).toEqual({ ready: 0, unsettled: 0, consumers: 1 })
+    expect(broker.vhost.inspect('q')).toEqual({ ready: 0, unsettled: 0, consumers: 1, delayed: 0 })
     refused(() => client.session.ack(1, false), 406, 'PRECONDITION_FAILED - unknown delivery tag 1', 'channel')
   })
 
@@ -104,9 +104,9 @@ describe('consuming', () => {
     await dispatched()
     client.session.cancel('c')
     client.session.cancel('never-heard-of')
-    expect(broker.vhost.inspect('q')).toEqual({ ready: 1, unsettled: 1, consumers: 0 })
+    expect(broker.vhost.inspect('q')).toEqual({ ready: 1, unsettled: 1, consumers: 0, delayed: 0 })
     client.session.ack(1, false)
-    expect(broker.vhost.inspect('q')).toEqual({ ready: 1, unsettled: 0, consumers: 0 })
+    expect(broker.vhost.inspect('q')).toEqual({ ready: 1, unsettled: 0, consumers: 0, delayed: 0 })
   })
 
   test('[exclusive] the only consumer keeps others out, and others keep it out', async () => {
@@ -162,7 +162,7 @@ describe('consuming', () => {
     bad.session.publish(message('1', { routingKey: 'q' }))
     await expect.poll(() => warnings).toEqual([expect.stringContaining('onDeliveries threw')])
     expect(bad.session.closed).toBe(true)
-    expect(broker.vhost.inspect('q')).toEqual({ ready: 1, unsettled: 0, consumers: 0 })
+    expect(broker.vhost.inspect('q')).toEqual({ ready: 1, unsettled: 0, consumers: 0, delayed: 0 })
   })
 })
 
@@ -259,6 +259,6 @@ describe('settling', () => {
     await expect.poll(() => client.deliveries.length).toBe(100_000)
     expect(client.session.unsettled).toBe(1)
     client.session.ack(1, false)
-    expect(broker.vhost.inspect('q')).toEqual({ ready: 0, unsettled: 0, consumers: 1 })
+    expect(broker.vhost.inspect('q')).toEqual({ ready: 0, unsettled: 0, consumers: 1, delayed: 0 })
   })
 })

@@ -25,6 +25,7 @@ import {
   type Method,
 } from '@chasqui/amqp'
 import type { BrokerMessage, Delivery } from '../../message.ts'
+import { checkExpiration, notBeforeHeader } from '../../queue/timing.ts'
 import { OutgoingDelivery } from '../../vhost/session.ts'
 import type { Channel } from '../channel.ts'
 import { IncomingMessage } from '../incoming-message.ts'
@@ -33,8 +34,6 @@ import { unimplemented } from './unimplemented.ts'
 
 /** Reply code of basic.return for a mandatory message that no queue takes; the definition lacks it. */
 const noRoute = 312
-/** RabbitMQ's upper end for times to live, in milliseconds. */
-const maxExpirationMs = 4_294_967_295
 
 export function onBasicMethod(channel: Channel, method: Method): void {
   const { session } = channel
@@ -116,6 +115,7 @@ export function onPublish(
     end,
     body,
     (found & PERSISTENT) !== 0,
+    (found & HAS_EXPIRATION) !== 0 || header.indexOf(notBeforeHeader, start, 'latin1') >= 0,
   )
   if (found > PERSISTENT) checkRareProperties(channel, message, found)
   const { routed, rejected, commit } = channel.session.publish(message)
@@ -158,22 +158,6 @@ function checkRareProperties(channel: Channel, message: IncomingMessage, found: 
     )
   }
   if ((found & HAS_EXPIRATION) !== 0) checkExpiration(expiration!)
-}
-
-/** In RabbitMQ's words. A good one is refused too, for now: a message that should go must not stay unnoticed. */
-function checkExpiration(expiration: string): never {
-  const [, digits, rest] = /^([+-]?\d+)?(.*)$/s.exec(expiration)!
-  let wrong = ''
-  if (digits === undefined) wrong = 'no_integer'
-  else if (rest !== '') wrong = `{leftover_string,"${rest}"}`
-  else if (Number(digits) < 0) wrong = `{value_negative,${Number(digits)}}`
-  else if (Number(digits) > maxExpirationMs) wrong = `{value_too_large,${digits}}`
-  throw AmqpError.of(
-    'precondition-failed',
-    wrong === ''
-      ? 'the property expiration is not supported by this broker yet: publish without it'
-      : `invalid expiration '${expiration}': ${wrong}`,
-  )
 }
 
 function giveBack(channel: Channel, { exchange, routingKey }: BasicPublish, message: BrokerMessage): void {

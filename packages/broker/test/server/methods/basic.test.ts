@@ -95,7 +95,6 @@ describe('publish', () => {
     ['-1', "invalid expiration '-1': {value_negative,-1}"],
     ['12x', 'invalid expiration \'12x\': {leftover_string,"x"}'],
     ['99999999999', "invalid expiration '99999999999': {value_too_large,99999999999}"],
-    ['1000', 'the property expiration is not supported by this broker yet: publish without it'],
   ])('[expiration] %s is refused', async (expiration, text) => {
     const { port } = await serve()
     const client = await rawChannel(port)
@@ -185,7 +184,7 @@ describe('consume', () => {
         replyCode: 501,
         replyText: expect.stringMatching(/^FRAME_ERROR - The properties and headers of a message take \d+ bytes/),
       })
-      expect(broker.vhost.inspect('q')).toMatchObject({ ready: 1, unsettled: 0, consumers: 0 })
+      expect(broker.vhost.inspect('q')).toMatchObject({ ready: 1, unsettled: 0, consumers: 0, delayed: 0 })
       expect((await producer.get('q'))?.properties.headers?.long).toHaveLength(5000)
     },
   )
