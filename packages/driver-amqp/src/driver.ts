@@ -48,6 +48,8 @@ export interface AmqpDriverOptions {
   capabilities(serverProperties: Connection['serverProperties']): Capabilities
   /** The arguments of the queues that are created. */
   readonly queueArguments: QueueArguments
+  /** The argument of a consumer that asks a broker to keep an order itself: its value is `key` or `strict`. */
+  readonly orderArgument?: string
   /** How many messages may be published and not confirmed. Default 4,096. */
   readonly maxUnconfirmed?: number
   /** Puts the failure of a first connection into the engine's own words. */
@@ -134,7 +136,7 @@ class AmqpDriver implements Driver {
   }
 
   async receive(source: Source, sink: Sink, options: ReceiverOptions): Promise<Receiver> {
-    if (options.order !== 'none') {
+    if (options.order !== 'none' && this.#options.orderArgument === undefined) {
       throw new ChasquiError(
         'unsupported',
         `This engine cannot yet hand out ${queueOf(source)} in the order '${options.order}'. Receive without order.`,
@@ -154,6 +156,9 @@ class AmqpDriver implements Driver {
       source,
       sink,
       options,
+      options.order === 'none' || this.#options.orderArgument === undefined
+        ? {}
+        : { [this.#options.orderArgument]: options.order },
     )
     await this.#guarded(async () => {
       const connection = await this.#consumerConnection()

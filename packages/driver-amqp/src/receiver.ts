@@ -12,7 +12,7 @@
  * consumers alone). Raising it adds a consumer with what is missing. Lowering it, or pausing, cancels all of them;
  * what they had delivered stays unsettled and counts, until it is settled, against the window of their successor.
  */
-import { AmqpError, type BasicProperties } from '@chasqui/amqp'
+import { AmqpError, type BasicProperties, type FieldTable } from '@chasqui/amqp'
 import type { Channel, Connection, Delivery } from '@chasqui/amqp/client'
 import {
   type Batch,
@@ -50,6 +50,7 @@ export class AmqpReceiver implements Receiver {
   readonly #source: Source
   readonly #sink: Sink
   readonly #queue: string
+  readonly #consumeArguments: FieldTable
   #window: number
   #epoch = 0
   #channel: Channel | undefined
@@ -70,12 +71,13 @@ export class AmqpReceiver implements Receiver {
   #attempt = 0
   #retryTimer: NodeJS.Timeout | undefined
 
-  constructor(host: ReceiverHost, source: Source, sink: Sink, options: ReceiverOptions) {
+  constructor(host: ReceiverHost, source: Source, sink: Sink, options: ReceiverOptions, consumeArguments: FieldTable) {
     this.#host = host
     this.#source = source
     this.#sink = sink
     this.#queue = queueOf(source)
     this.#window = checkedWindow(options.window, 1)
+    this.#consumeArguments = consumeArguments
   }
 
   /** True while the broker knows our consumer, or while it is paused on a channel that works. */
@@ -247,7 +249,7 @@ export class AmqpReceiver implements Receiver {
     // Without waiting for the first: the broker takes the two in order.
     const [, consumer] = await Promise.all([
       channel.qos(prefetch),
-      channel.consume(this.#queue, {}, delivery => this.#take(channel, delivery)),
+      channel.consume(this.#queue, { arguments: this.#consumeArguments }, delivery => this.#take(channel, delivery)),
     ])
     this.#consumers.push(consumer)
   }

@@ -2,10 +2,10 @@
 import type { Capabilities, Operations } from '@chasqui/driver'
 
 const operations: Operations = {
-  delay: 'unsupported',
-  expiry: 'unsupported',
-  strictOrder: 'unsupported',
-  keyOrder: 'unsupported',
+  delay: 'native',
+  expiry: 'native',
+  strictOrder: 'native',
+  keyOrder: 'native',
   transfer: 'unsupported',
   transient: 'native',
   history: 'unsupported',

@@ -9,6 +9,8 @@ export class CarriedMessage implements BrokerMessage {
   readonly routingKey: string
   readonly persistent: boolean
   readonly wire: WireMessage
+  /** Id, key and moments are read from it without encoding anything. */
+  readonly native: WireMessage
   #properties: BasicProperties | undefined
   #propertyBytes: Uint8Array | undefined
 
@@ -17,6 +19,7 @@ export class CarriedMessage implements BrokerMessage {
     this.routingKey = routingKey
     this.persistent = wire.durable
     this.wire = wire
+    this.native = wire
   }
 
   get body(): Uint8Array {

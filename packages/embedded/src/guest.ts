@@ -15,6 +15,7 @@ export function openGuest(directory: string, options: OpenOptions, connectTimeou
     connectTimeoutMs,
     capabilities: () => guestCapabilities,
     queueArguments,
+    orderArgument: 'x-chasqui-order',
     explain: failure =>
       new ChasquiError(
         failure.code,

@@ -104,10 +104,7 @@ export class LocalDriver implements Driver {
 
   async receive(source: Source, sink: Sink, options: ReceiverOptions): Promise<Receiver> {
     this.#refuseWhenClosed()
-    if (options.order !== 'none') {
-      throw new ChasquiError('unsupported', `The embedded broker cannot keep the order "${options.order}" yet.`)
-    }
-    const receiver = new LocalReceiver(this.#vhost, this.#owner, source, sink, options.window, {
+    const receiver = new LocalReceiver(this.#vhost, this.#owner, source, sink, options, {
       restore: () => this.#topology.restore(source),
       ended: () => this.#receivers.delete(receiver),
     })

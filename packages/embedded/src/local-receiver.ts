@@ -11,7 +11,9 @@ import {
   type Incoming,
   isChasquiError,
   type Outcome,
+  type ReceiveOrder,
   type Receiver,
+  type ReceiverOptions,
   type Sink,
   type Source,
 } from '@chasqui/driver'
@@ -36,18 +38,20 @@ export class LocalReceiver implements Receiver {
   readonly #hooks: Hooks
   /** Replies come to a queue that lives as long as this receiver. */
   readonly #isReply: boolean
+  readonly #order: ReceiveOrder
   #window: number
   #session: Session | undefined
   #consumerTag: string | undefined
   #epoch = 0
 
-  constructor(vhost: VirtualHost, owner: object, source: Source, sink: Sink, window: number, hooks: Hooks) {
+  constructor(vhost: VirtualHost, owner: object, source: Source, sink: Sink, options: ReceiverOptions, hooks: Hooks) {
     this.#vhost = vhost
     this.#owner = owner
     this.#lane = queueOf(source)
     this.#isReply = source.kind === 'reply'
     this.#sink = sink
-    this.#window = window
+    this.#window = options.window
+    this.#order = options.order
     this.#hooks = hooks
   }
 
@@ -96,7 +100,7 @@ export class LocalReceiver implements Receiver {
   }
 
   #consume(session: Session): void {
-    this.#consumerTag = session.consume({ queue: this.#lane, prefetch: this.#window })
+    this.#consumerTag = session.consume({ queue: this.#lane, prefetch: this.#window, order: this.#order })
   }
 
   #deliver(session: Session, deliveries: readonly Delivery[]): void {
