@@ -14,10 +14,14 @@ import { bodyInvalid } from '../validate/validate.ts'
 /** How long a reply is worth delivering, in milliseconds; requesters that wait longer are rare. */
 const replyTtlMs = 300_000
 const maxSentence = 1000
+/** The longest JSON of an error's details that travels, in characters; longer details stay here. */
+const maxDetails = 4000
 
 /** The headers by which a requester knows a failure from a reply. */
 export const replyErrorCode = `${headerPrefix.chasqui}error_code`
 export const replyErrorMessage = `${headerPrefix.chasqui}error_message`
+/** JSON of the error's `details`. */
+export const replyErrorDetails = `${headerPrefix.chasqui}error_details`
 
 export class Replies {
   readonly #outlets: Outlets
@@ -58,9 +62,11 @@ export class Replies {
     const { contract } = attempt
     if (attempt.wire.replyTo === undefined || (contract !== undefined && contract.kind !== 'request')) return
     const message = failure.error instanceof Error ? String(failure.error.message) : failure.reason
+    const details = detailsOf(failure.error)
     const headers: Headers = {
       [replyErrorCode]: failure.code,
       [replyErrorMessage]: message.slice(0, maxSentence).toWellFormed(),
+      ...(details === undefined ? {} : { [replyErrorDetails]: details }),
     }
     try {
       await this.#send(attempt, null, headers)
@@ -92,6 +98,18 @@ export class Replies {
     } catch (error) {
       if (!gone(error)) throw error
     }
+  }
+}
+
+/** What the error says beside its sentence, as JSON; nothing where it has none, or where JSON cannot or may not carry it. */
+function detailsOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('details' in error)) return undefined
+  try {
+    const json: string | undefined = JSON.stringify(error.details)
+    return json === undefined || json === '{}' || json.length > maxDetails ? undefined : json.toWellFormed()
+  } catch {
+    // Circles, bigints, getters that throw: the code and the sentence have to do.
+    return undefined
   }
 }
 

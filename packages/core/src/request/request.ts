@@ -3,7 +3,16 @@
  * id. What waits is bounded by the sender's bound on messages, and each wait by its time limit.
  */
 import { randomUUID } from 'node:crypto'
-import type { Batch, ChasquiError as ChasquiErrorType, Driver, Incoming, Receiver, Sink } from '@chasqui/driver'
+import type {
+  Batch,
+  ChasquiError as ChasquiErrorType,
+  Driver,
+  Headers,
+  HeaderValue,
+  Incoming,
+  Receiver,
+  Sink,
+} from '@chasqui/driver'
 import { ChasquiError, isChasquiError } from '@chasqui/driver'
 import type { AnyContract } from '../contract/contract.ts'
 import type { Carried } from '../encode/attributes.ts'
@@ -14,7 +23,7 @@ import type { Outlets, RequestOptions } from '../send/outlet.ts'
 import { abortedError, closedError } from '../send/sender.ts'
 import { OpenDelivery, Settlements } from '../settle/settlement.ts'
 import { validated } from '../validate/validate.ts'
-import { replyErrorCode, replyErrorMessage } from './replies.ts'
+import { replyErrorCode, replyErrorDetails, replyErrorMessage } from './replies.ts'
 
 /** How many replies may be unsettled at the reply queue. They are settled as they come. */
 const replyWindow = 1000
@@ -130,7 +139,7 @@ export class Requests implements Sink {
     const waiting = this.#waiting.get(message.correlationId ?? '')
     if (waiting === undefined) return
     const code = message.headers[replyErrorCode]
-    if (code !== undefined) waiting.reject(remoteError(String(code), String(message.headers[replyErrorMessage] ?? '')))
+    if (code !== undefined) waiting.reject(remoteError(String(code), message.headers))
     else this.#decode(message, waiting.contract).then(waiting.resolve, waiting.reject)
   }
 
@@ -174,10 +183,26 @@ function noReplies(driver: Driver, cause: ChasquiErrorType): ChasquiErrorType {
   )
 }
 
-function remoteError(code: string, message: string): ChasquiErrorType {
+function remoteError(code: string, headers: Headers): ChasquiErrorType {
+  const message = String(headers[replyErrorMessage] ?? '')
+  const details = remoteDetails(headers[replyErrorDetails])
   return new ChasquiError('request-failed', `The handler of the request failed: ${message}`, {
-    details: { remoteCode: code, remoteMessage: message },
+    details: {
+      remoteCode: code,
+      remoteMessage: message,
+      ...(details === undefined ? {} : { remoteDetails: details }),
+    },
   })
+}
+
+function remoteDetails(json: HeaderValue | undefined): unknown {
+  if (typeof json !== 'string') return undefined
+  try {
+    return JSON.parse(json)
+  } catch {
+    // A foreign handler wrote what is no JSON: it stays readable as it came.
+    return json
+  }
 }
 
 function ignored(): undefined {

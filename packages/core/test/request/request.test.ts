@@ -44,6 +44,21 @@ describe('request()', () => {
     await eventually('it is a dead letter', () => ofKind(told, 'dead-lettered').length === 1)
   })
 
+  test('carries the details of the remote’s error, and leaves out those that are too long or no JSON', async () => {
+    const { bus } = await watchedBus()
+    const queue = ownName()
+    const details: Record<string, unknown>[] = [{ left: 2 }, { long: 'x'.repeat(5000) }, { big: 1n }]
+    const retry = { attempts: 1 }
+    const fail = (i: unknown) => {
+      throw Object.assign(new Error('sold out'), { details: details[Number(i)] })
+    }
+    await bus.handle(queue, fail, { retry })
+    const remote = { remoteCode: 'handler-failed', remoteMessage: 'sold out' }
+    expect((await errorOf(bus.request(queue, 0))).details).toEqual({ ...remote, remoteDetails: { left: 2 } })
+    expect((await errorOf(bus.request(queue, 1))).details).toEqual(remote)
+    expect((await errorOf(bus.request(queue, 2))).details).toEqual(remote)
+  })
+
   test('a reply that does not fit fails the handler’s attempt, and at last the request', async () => {
     const { bus, told } = await watchedBus()
     const price = Price()
