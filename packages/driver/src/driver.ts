@@ -7,7 +7,7 @@
  */
 import type { Capabilities } from './capabilities.ts'
 import type { ChasquiError } from './errors.ts'
-import type { Batch, Outgoing, Source } from './message.ts'
+import type { Batch, Outgoing, Source, Target } from './message.ts'
 import type { Change, DeclareOptions, Topology } from './topology.ts'
 
 /** What became of one message of a send. `inDoubt`: it may have arrived all the same, so sending it again may double it. */
@@ -55,6 +55,8 @@ export interface ReceiverOptions {
   /** How many deliveries may be unsettled. At least 1. */
   readonly window: number
   readonly order: ReceiveOrder
+  /** How many lanes the source was declared with. Absent: none were asked for. */
+  readonly lanes?: number
 }
 
 /** `blocked`: connected, but the engine takes no messages for now (memory or disk alarm). */
@@ -88,6 +90,11 @@ export interface Driver {
   receive(source: Source, sink: Sink, options: ReceiverOptions): Promise<Receiver>
   /** Tells of each change of state from now on; the returned function ends that. */
   onState(listener: (change: StateChange) => void): () => void
+  /**
+   * Takes back a message that is not due yet, by its id; false where there is none, or no more. Where it is absent the engine
+   * cannot do that.
+   */
+  cancelDelayed?(to: Target, id: string): Promise<boolean>
   readonly inspector?: Inspector
   /** Finishes what was sent and settled, then closes. Sends and receivers after it fail with `closed`. May be called twice. */
   close(): Promise<void>
@@ -97,6 +104,17 @@ export interface Driver {
 export interface Inspector {
   /** `undefined` where no such queue or subscription exists. */
   depth(source: Source): Promise<QueueDepth | undefined>
+  /** Every queue that there is, also subscriptions' and those of other programs, in the order of their names. */
+  queues?(): Promise<readonly QueueInfo[]>
+}
+
+export interface QueueInfo extends QueueDepth {
+  readonly name: string
+  /** Messages a second, where the engine tells. */
+  readonly publishRate?: number
+  readonly deliverRate?: number
+  /** How long the oldest message has waited, in milliseconds, where the engine tells. */
+  readonly oldestAgeMs?: number
 }
 
 export interface QueueDepth {

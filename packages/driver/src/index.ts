@@ -7,6 +7,7 @@ export type {
   OpenOptions,
   Outcome,
   QueueDepth,
+  QueueInfo,
   ReceiveOrder,
   Receiver,
   ReceiverOptions,

@@ -16,6 +16,8 @@ export type Destination =
       readonly topic: string
       readonly name: string
       readonly durable: boolean
+      /** As many as its topic has. */
+      readonly lanes?: number
       readonly deadLetter?: string
     }
 

@@ -12,6 +12,7 @@ import {
   type DriverState,
   type Inspector,
   type Outgoing,
+  type QueueInfo,
   type Receiver,
   type ReceiverOptions,
   type SendResult,
@@ -57,6 +58,7 @@ export class LocalDriver implements Driver {
     this.#stopWatching = this.#vhost.onBlocked(blocked => this.#blockedChanged(blocked))
     this.inspector = {
       depth: source => Promise.resolve(this.#vhost.inspect(queueOf(source))),
+      queues: () => Promise.resolve(this.#queues()),
     }
   }
 
@@ -118,6 +120,18 @@ export class LocalDriver implements Driver {
     return receiver
   }
 
+  async cancelDelayed(to: Target, id: string): Promise<boolean> {
+    this.#refuseWhenClosed()
+    if (to.kind === 'topic') {
+      throw new ChasquiError('unsupported', `A topic keeps no messages. Take "${id}" back from its subscriptions.`)
+    }
+    try {
+      return this.#session.cancelDelayed(queueOf(to), id)
+    } catch (error) {
+      throw this.#asChasquiError(error, to)
+    }
+  }
+
   onState(listener: (change: StateChange) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
@@ -169,6 +183,15 @@ export class LocalDriver implements Driver {
     const change: StateChange = blocked ? { state: 'blocked', reason: 'the memory limit is reached' } : { state: 'up' }
     for (const listener of this.#listeners) listener(change)
     if (!blocked) for (const wake of [...this.#waiting]) wake()
+  }
+
+  #queues(): readonly QueueInfo[] {
+    const queues: QueueInfo[] = []
+    for (const name of this.#vhost.queueNames().sort()) {
+      const depth = this.#vhost.inspect(name)
+      if (depth !== undefined) queues.push({ name, ...depth })
+    }
+    return queues
   }
 
   #committed(commit: number): Promise<void> {

@@ -103,3 +103,26 @@ describe.each(drivers)('order and delay through %s', (_name, openDriver) => {
     expect(arrivedAt).toBeGreaterThanOrEqual(at)
   })
 })
+
+it('[cancelDelayed] takes a message back by its id, once, and the list of queues says what is there', async () => {
+  const driver = await opened(memoryUrl())
+  const other = { kind: 'queue', name: 'another' } as const
+  for (const queue of [target, other]) {
+    await driver.declare({ destinations: [{ ...queue, durable: true }] }, { create: true })
+  }
+  await driver.send(
+    [
+      { to: target, message: message('later', { notBefore: Date.now() + 60_000 }) },
+      { to: target, message: message('now') },
+    ],
+    inTenSeconds(),
+  )
+  expect(await driver.inspector!.queues!()).toEqual([
+    { name: 'another', ready: 0, unsettled: 0, consumers: 0, delayed: 0 },
+    { name: 'orders', ready: 1, unsettled: 0, consumers: 0, delayed: 1 },
+  ])
+  expect(await driver.cancelDelayed!(target, 'later')).toBe(true)
+  expect(await driver.cancelDelayed!(target, 'later')).toBe(false)
+  expect(await driver.cancelDelayed!(target, 'now')).toBe(false)
+  await expect(driver.cancelDelayed!({ kind: 'topic', name: 't' }, 'x')).rejects.toMatchObject({ code: 'unsupported' })
+})
