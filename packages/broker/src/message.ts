@@ -22,7 +22,7 @@ export interface BrokerMessage {
 }
 
 /** Moments are milliseconds since the epoch. */
-export interface NativeFields {
+interface NativeFields {
   readonly id?: string | undefined
   /** Messages of one key keep their order for consumers that ask for it. */
   readonly key?: string | undefined
