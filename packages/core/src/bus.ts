@@ -26,6 +26,7 @@ import { Replies } from './request/replies.ts'
 import { Requests } from './request/request.ts'
 import { sourceName } from './retry/dead-letter.ts'
 import { DeadLetterMover } from './retry/mover.ts'
+import { PutAside } from './retry/put-aside.ts'
 import type { Wanted } from './send/destinations.ts'
 import { Destinations } from './send/destinations.ts'
 import type { OutgoingMiddleware, Receipt } from './send/outgoing.ts'
@@ -299,6 +300,12 @@ export class MessageBus implements Bus {
       settings,
       settlements,
       mover: this.#mover(source, settlements, settings.wanted, settings.faults),
+      putAside: new PutAside({
+        driver: this.#driver,
+        settlements,
+        source,
+        sendTimeoutMs: this.#parts.limits.sendTimeoutMs,
+      }),
       replies: new Replies(this.#outlets, this.#parts.formats, this.#events, scope.sourceName),
       events: this.#events,
       ended: ended => this.#consumers.delete(ended),

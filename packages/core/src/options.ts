@@ -177,6 +177,7 @@ export const consumeOptions = {
     type: 'integer',
     unit: 'messages',
     default: 100,
+    defaultText: '100; 1,000 on ordered sources',
     minimum: 1,
     maximum: 65_535,
     meaning: 'How many deliveries may be unsettled; at least the concurrency.',
@@ -186,7 +187,7 @@ export const consumeOptions = {
     type: 'string',
     choices: ['key'],
     defaultText: 'no order',
-    meaning: 'Messages of one key keep their order.',
+    meaning: 'Messages of one key are handled in order, one at a time; other keys go on.',
   },
   timeoutMs: {
     type: 'integer',

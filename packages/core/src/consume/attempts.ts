@@ -35,7 +35,13 @@ export class Attempts {
   run(work: Work, route: RunnableRoute): void {
     const { scope, events, timeoutMs } = this.#parts
     work.attempt += 1
-    const attempt = new Attempt(scope, route, work.item.message, work.item.redelivered, work.attempt)
+    const attempt = new Attempt(
+      scope,
+      route,
+      work.item.message,
+      work.item.redelivered || work.crashes > 0,
+      work.attempt,
+    )
     work.current = attempt
     if (events.heard.handled || events.heard['attempt-failed']) attempt.startedAt = performance.now()
     try {

@@ -9,6 +9,8 @@ import type { Replies } from '../request/replies.ts'
 import type { Failure } from '../retry/dead-letter.ts'
 import { decide } from '../retry/decide.ts'
 import type { DeadLetterMover } from '../retry/mover.ts'
+import { maxHoldMs } from '../retry/policy.ts'
+import type { PutAside } from '../retry/put-aside.ts'
 import type { Settlements } from '../settle/settlement.ts'
 import type { Attempt, Scope } from './incoming.ts'
 import type { ConsumeSettings } from './options.ts'
@@ -19,6 +21,7 @@ export interface FailuresParts {
   readonly settings: ConsumeSettings
   readonly settlements: Settlements
   readonly mover: DeadLetterMover
+  readonly putAside: PutAside
   readonly replies: Replies
   readonly events: EventHub
   readonly floor: Floor
@@ -62,9 +65,47 @@ export class Failures {
     if (events.heard.retried) {
       events.emit({ kind: 'retried', source: this.#name, id, type, attempt: work.attempt + 1, delayMs })
     }
-    if (delayMs > 0) floor.hold(work, delayMs)
+    if (delayMs > 0) this.#later(work, delayMs)
     // Not at once in this call: an attempt that throws synchronously would stack up a thousand deep.
     else queueMicrotask(() => floor.again(work))
+  }
+
+  /** Without another attempt, and without one that just failed: the message goes to the dead letters. */
+  giveUp(work: Work, error: ChasquiError): void {
+    const now = Date.now()
+    if (work.firstFailedAt === 0) work.firstFailedAt = now
+    this.#deadLetter(work, undefined, error.code, error.message, error, now)
+  }
+
+  /**
+   * The engine keeps the message until its next attempt where it can and order allows; else, and when it does not take the copy,
+   * the message is held here.
+   */
+  #later(work: Work, delayMs: number): void {
+    const { settings, putAside, floor, events } = this.#parts
+    if (settings.order !== 'none' || !settings.wanted.durable || !putAside.canDelay) {
+      floor.hold(work, this.#cut(work, delayMs))
+      return
+    }
+    const dueAt = Date.now() + delayMs
+    void putAside.put(work, work.crashes, dueAt).then(error => {
+      if (error === undefined) {
+        floor.finish(work)
+        return
+      }
+      const { id, type } = work.item.message
+      const restMs = Math.max(dueAt - Date.now(), 1)
+      events.emit({ kind: 'retry-held', source: this.#name, id, type, delayMs: restMs, error })
+      floor.hold(work, this.#cut(work, restMs))
+    })
+  }
+
+  /** No message may be held for longer. */
+  #cut(work: Work, askedMs: number): number {
+    if (askedMs <= maxHoldMs) return askedMs
+    const { id, type } = work.item.message
+    this.#parts.events.emit({ kind: 'delay-cut', source: this.#name, id, type, askedMs, delayMs: maxHoldMs })
+    return maxHoldMs
   }
 
   /** No route takes the message: dead-lettered on a queue, acknowledged and counted on a subscription. */
@@ -78,13 +119,12 @@ export class Failures {
       floor.finish(work)
       return
     }
-    work.firstFailedAt = Date.now()
     const error = new ChasquiError(
       'unrouted',
       `No handler of "${this.#name}" takes ${type === undefined ? 'messages without type' : `the type "${type}"`}.`,
       { details: { type } },
     )
-    this.#deadLetter(work, undefined, error.code, error.message, error, work.firstFailedAt)
+    this.giveUp(work, error)
   }
 
   #deadLetter(

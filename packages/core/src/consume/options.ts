@@ -3,18 +3,21 @@ import type { Capabilities, ReceiveOrder } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
 import { checkOptions, consumeDefaults, consumeOptions, receiveOptions } from '../options.ts'
 import type { RetryOptions, RetryPolicy } from '../retry/policy.ts'
-import { retryPolicy } from '../retry/policy.ts'
+import { longestWait, maxHoldMs, retryPolicy } from '../retry/policy.ts'
 import type { Wanted } from '../send/destinations.ts'
 import type { Context } from './incoming.ts'
 
 export interface ConsumeOptions {
   /** How many handlers run at once: 1 to 100,000. Default 10; 1 with `ordered`. */
   readonly concurrency?: number
-  /** How many deliveries may be unsettled: 1 to 65,535. Default 100, at least the concurrency. */
+  /** How many deliveries may be unsettled: 1 to 65,535. Default 100, on ordered sources 1,000; at least the concurrency. */
   readonly window?: number
   /** Strictly one message at a time in order, across processes. Default `false`. `unsupported` where the engine cannot. */
   readonly ordered?: boolean
-  /** Messages of one key keep their order. Not there yet on any engine: `unsupported`. */
+  /**
+   * Messages of one key are handled one after another, in order, also while one of them waits for a delayed attempt; other keys
+   * go on, up to the window. Messages without key share one. Default: no order. `unsupported` where the engine cannot.
+   */
   readonly orderBy?: 'key'
   /** How long one attempt may take, in milliseconds; then its signal fires and it counts as failed. Default: no limit. */
   readonly timeoutMs?: number
@@ -72,7 +75,10 @@ export function checkDefaults(defaults: ConsumeDefaults): void {
   retryPolicy(defaults.retry, {}, "connect()'s `consume.retry`")
 }
 
-/** Checks and completes what was given. Throws `option-invalid` and `unsupported`. */
+/** How many deliveries of an ordered source may be unsettled: those that wait for an attempt keep others of their key waiting. */
+const orderedWindow = 1000
+
+/** Checks and completes what was given. Throws `option-invalid`, `unsupported`, `policy-invalid` and `policy-not-orderable`. */
 export function consumeSettings(
   given: ConsumeOptions,
   defaults: ConsumeDefaults,
@@ -84,11 +90,20 @@ export function consumeSettings(
   const { engine, operations } = capabilities
   const lanes = given.lanes ?? contractLanes
   const ordered = given.ordered ?? false
-  if (given.orderBy === 'key') throw unsupported(engine, `keep the order of keys (\`orderBy: 'key'\`) yet`)
+  const order: ReceiveOrder = ordered ? 'strict' : given.orderBy === 'key' ? 'key' : 'none'
+  if (order === 'key' && operations.keyOrder === 'unsupported') {
+    throw unsupported(engine, `keep the order of keys (\`orderBy: 'key'\`)`)
+  }
   if (given.from !== undefined && operations.history === 'unsupported') {
     throw unsupported(engine, 'read from the past (`from`)')
   }
   if (ordered) {
+    if (given.orderBy !== undefined) {
+      throw new ChasquiError(
+        'option-invalid',
+        `${where}: \`ordered\` keeps the order of all keys; leave \`orderBy\` out.`,
+      )
+    }
     if (operations.strictOrder === 'unsupported') throw unsupported(engine, 'keep a strict order (`ordered`)')
     if (lanes !== undefined && lanes !== 1) {
       throw new ChasquiError(
@@ -104,18 +119,36 @@ export function consumeSettings(
     }
   }
   const concurrency = ordered ? 1 : (given.concurrency ?? defaults.concurrency ?? consumeOptions.concurrency.default)
-  const window = given.window ?? defaults.window ?? consumeOptions.window.default
+  const usual = order === 'none' ? consumeOptions.window.default : orderedWindow
+  const window = given.window ?? defaults.window ?? usual
+  const retry = retryPolicy(given.retry, defaults.retry, `${where}: \`retry\``)
+  if (order !== 'none') checkOrderable(retry, where)
   return {
     concurrency,
     window: Math.max(window, given.window === undefined ? concurrency : 1),
-    order: ordered ? 'strict' : 'none',
+    order,
     timeoutMs: given.timeoutMs ?? defaults.timeoutMs,
-    wanted: { durable: given.durable ?? true, create: given.declare !== 'never', lanes },
+    wanted: {
+      durable: given.durable ?? true,
+      create: given.declare !== 'never',
+      lanes: lanes ?? (order === 'none' ? undefined : 1),
+    },
     signal: given.signal,
     faults: given.faults ?? false,
     onError: given.onError,
-    retry: retryPolicy(given.retry, defaults.retry, `${where}: \`retry\``),
+    retry,
   }
+}
+
+/** On an ordered source a message is held while it waits, and its key with it. */
+function checkOrderable(policy: RetryPolicy, where: string): void {
+  const longestMs = longestWait(policy)
+  if (longestMs <= maxHoldMs) return
+  throw new ChasquiError(
+    'policy-not-orderable',
+    `${where}: \`retry\` waits up to ${longestMs} ms, an ordered source holds a message for at most ${maxHoldMs} ms. Shorten the delays, or give up the order.`,
+    { details: { longestMs, maxHoldMs } },
+  )
 }
 
 export function receiveSettings(

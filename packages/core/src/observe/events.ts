@@ -46,6 +46,10 @@ export type BusEvent =
     } & Delivered)
   /** `attempt` is the one that begins now, or after `delayMs`. */
   | ({ readonly kind: 'retried'; readonly attempt: number; readonly delayMs: number } & Delivered)
+  /** An attempt waits less than was asked for: its message is held in the process, and longer than `delayMs` it may not be. */
+  | ({ readonly kind: 'delay-cut'; readonly askedMs: number; readonly delayMs: number } & Delivered)
+  /** The copy for a delayed attempt was not confirmed; the original is held in the process instead. */
+  | ({ readonly kind: 'retry-held'; readonly delayMs: number; readonly error: unknown } & Delivered)
   | ({
       readonly kind: 'dead-lettered'
       readonly attempts: number
@@ -82,6 +86,8 @@ export type BusEvent =
       readonly concurrency: number
       readonly window: number
     }
+  /** So many messages wait here for delayed attempts that no more are fetched until some are through. */
+  | { readonly kind: 'bound-reached'; readonly source: string; readonly held: number; readonly unsettled: number }
   | { readonly kind: 'consumer-paused'; readonly source: string }
   | { readonly kind: 'consumer-resumed'; readonly source: string }
   | { readonly kind: 'consumer-stopped'; readonly source: string; readonly cancelled: number }
@@ -100,6 +106,8 @@ const nothingHeard: Record<EventKind, boolean> = {
   handled: false,
   'attempt-failed': false,
   retried: false,
+  'delay-cut': false,
+  'retry-held': false,
   'dead-lettered': false,
   'dead-letter-failed': false,
   released: false,
@@ -112,6 +120,7 @@ const nothingHeard: Record<EventKind, boolean> = {
   state: false,
   reconnected: false,
   'consumer-started': false,
+  'bound-reached': false,
   'consumer-paused': false,
   'consumer-resumed': false,
   'consumer-stopped': false,

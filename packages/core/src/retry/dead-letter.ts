@@ -1,6 +1,7 @@
 /** What a dead letter looks like: the original's bytes and headers, and beside them bounded headers that say why it is there. */
 import type { Headers, HeaderValue, Source, WireMessage } from '@chasqui/driver'
 import { headerPrefix } from '@chasqui/driver'
+import { isHistory } from './notes.ts'
 
 /** Why and after what a message is given up. */
 export interface Failure {
@@ -18,9 +19,6 @@ export interface Failure {
 const maxSentence = 1000
 const maxStack = 4000
 const maxWord = 200
-
-/** What RabbitMQ notes on dead letters of its own. Kept, it takes a second pass through the same queues for a loop and drops the message. */
-const engineHistory = /^(?:x-death|x-first-death-.*|x-last-death-.*)$/
 
 /** The name by which logs, headers and queues call a source. */
 export function sourceName(source: Source): string {
@@ -62,7 +60,7 @@ export function faultCopy(original: WireMessage): WireMessage {
 
 function withoutHistory(headers: Headers): Record<string, HeaderValue> {
   const kept: Record<string, HeaderValue> = {}
-  for (const name of Object.keys(headers)) if (!engineHistory.test(name)) kept[name] = headers[name]!
+  for (const name of Object.keys(headers)) if (!isHistory(name)) kept[name] = headers[name]!
   return kept
 }
 

@@ -40,10 +40,10 @@ export class Destinations {
   subscription(topic: string, name: string, wanted: Wanted): Ready {
     return this.#declaration(`subscription ${topic} ${name}`, wanted, () => {
       const destinations: Destination[] = [{ kind: 'topic', name: topic, ...kept(wanted) }]
-      if (!wanted.durable) return [...destinations, { kind: 'subscription', topic, name, durable: false }]
+      if (!wanted.durable) return [...destinations, { kind: 'subscription', topic, name, ...kept(wanted) }]
       const deadLetter = deadLetterName({ kind: 'subscription', topic, name })
       if (wanted.create) destinations.push({ kind: 'queue', name: deadLetter, durable: true })
-      return [...destinations, { kind: 'subscription', topic, name, durable: true, deadLetter }]
+      return [...destinations, { kind: 'subscription', topic, name, ...kept(wanted), deadLetter }]
     })
   }
 

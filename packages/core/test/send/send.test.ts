@@ -114,8 +114,6 @@ describe('send()', () => {
     ['option-invalid', 1, { delay: 5 }],
     ['aborted', 1, { signal: AbortSignal.abort() }],
     ['destination-missing', 1, { declare: 'never' }],
-    ['unsupported', 1, { delayMs: 1000 }],
-    ['unsupported', 1, { at: new Date(Date.now() + 1000) }],
   ] as const)('rejects with %s for %o and %o', async (code, body, options) => {
     const bus = await memoryBus()
     expect((await errorOf(bus.send(ownName(), body, options as SendOptions))).code).toBe(code)
