@@ -11,6 +11,10 @@ const headings: Readonly<Record<keyof typeof optionTables, string>> = {
   consume: '`handle` and `subscribe`',
   retry: 'The option `retry` of `handle` and `subscribe`',
   backoff: 'The option `delays` of `retry`, as a backoff',
+  tuning: 'The option `concurrency` of `handle` and `subscribe`, as a goal',
+  rateLimit: 'The option `rateLimit` of `handle` and `subscribe`',
+  circuitBreaker: 'The option `circuitBreaker` of `handle` and `subscribe`',
+  fair: 'The option `fair` of `handle` and `subscribe`',
   receive: '`receive`',
   close: '`close` and `stop`',
 }

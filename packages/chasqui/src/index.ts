@@ -7,6 +7,7 @@ export type {
   Bus,
   BusEvent,
   ChasquiErrorOptions,
+  CircuitBreakerOptions,
   CommandContract,
   ConnectOptions,
   ConsumeDefaults,
@@ -21,6 +22,7 @@ export type {
   EventContract,
   EventKind,
   EventListener,
+  FairOptions,
   Format,
   FormatChoice,
   Handler,
@@ -35,6 +37,7 @@ export type {
   OptionTable,
   OutgoingMessage,
   OutgoingMiddleware,
+  RateLimitOptions,
   Receipt,
   ReceiveOptions,
   RequestContract,
@@ -47,6 +50,7 @@ export type {
   Route,
   Senders,
   SendOptions,
+  TuningOptions,
   UserHeaders,
 } from '@chasqui/core'
 export {

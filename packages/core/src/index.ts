@@ -3,12 +3,16 @@ export { ChasquiError, errorCodes, isChasquiError } from '@chasqui/driver'
 export type { Bus, Health } from './bus.ts'
 export type { ConnectOptions } from './connect.ts'
 export { connect, defaultIncoming, defaultOutgoing } from './connect.ts'
+export type { CircuitBreakerOptions } from './consume/circuit-breaker.ts'
 export type { Consumer } from './consume/consumer.ts'
+export type { FairOptions } from './consume/fair-order.ts'
 export type { Context, IncomingMessage, IncomingMiddleware, MessageInfo } from './consume/incoming.ts'
 export type { ConsumeDefaults, ConsumeOptions, ReceiveOptions } from './consume/options.ts'
+export type { RateLimitOptions } from './consume/rate-limit.ts'
 export type { Delivery } from './consume/receive.ts'
 export type { BodyOf, Handler, ResultOf, Route } from './consume/routes.ts'
 export { on } from './consume/routes.ts'
+export type { TuningOptions } from './consume/tuning.ts'
 export type {
   AnyContract,
   CommandContract,

@@ -18,6 +18,11 @@ export interface OptionInfo {
     | 'logger'
     | 'moment'
     | 'delays'
+    | 'error'
+  /** Instead of the number, an object with options of its own. */
+  readonly orObject?: true
+  /** Instead of the object, `true` for its defaults. */
+  readonly orTrue?: true
   readonly unit?: string
   /** What holds when the option is absent. A string for people where it is worked out at run time (`defaultText`). */
   readonly default?: number | string | boolean
@@ -167,11 +172,13 @@ export const backoffOptions = {
 export const consumeOptions = {
   concurrency: {
     type: 'integer',
+    orObject: true,
     unit: 'handlers',
     default: 10,
     minimum: 1,
     maximum: 100_000,
-    meaning: 'How many handlers of this consumer run at once. `ordered` makes it 1.',
+    meaning:
+      'How many handlers of this consumer run at once, or a goal for it to find itself (see its options). `ordered` makes it 1.',
   },
   window: {
     type: 'integer',
@@ -213,7 +220,111 @@ export const consumeOptions = {
     defaultText: '5 attempts, backing off',
     meaning: 'How often to try (see the retry options).',
   },
+  rateLimit: {
+    type: 'object',
+    defaultText: 'no limit',
+    meaning: 'How many messages may begin in a second (see its options).',
+  },
+  circuitBreaker: {
+    type: 'object',
+    orTrue: true,
+    defaultText: 'off',
+    meaning: 'Pauses while what the handler needs is down (see its options).',
+  },
+  fair: {
+    type: 'object',
+    orTrue: true,
+    defaultText: 'off',
+    meaning: 'Takes turns between tenants, within the window (see its options). Not on ordered sources.',
+  },
+  stallMs: {
+    type: 'integer',
+    unit: 'ms',
+    default: 60_000,
+    minimum: 10,
+    maximum: maxTimerMs,
+    meaning: 'After so long with messages waiting and none handled the consumer is unhealthy and is rebuilt.',
+  },
 } as const satisfies OptionTable
+
+/** `concurrency` as a goal. */
+export const tuningOptions = {
+  goalMs: {
+    type: 'number',
+    unit: 'ms',
+    defaultText: 'to be given',
+    minimum: 0.001,
+    maximum: maxTimerMs,
+    meaning: 'How long nine of ten attempts should take at most.',
+  },
+  min: {
+    type: 'integer',
+    default: 1,
+    minimum: 1,
+    maximum: 100_000,
+    meaning: 'The fewest handlers at once; it begins there.',
+  },
+  max: { type: 'integer', default: 100, minimum: 1, maximum: 100_000, meaning: 'The most handlers at once.' },
+} as const satisfies OptionTable
+
+export const rateLimitOptions = {
+  perSecond: {
+    type: 'number',
+    defaultText: 'to be given',
+    minimum: 0.001,
+    maximum: 1_000_000,
+    meaning: 'How many messages may begin in a second, on average.',
+  },
+  burst: {
+    type: 'integer',
+    defaultText: 'what one second gives, at least 1',
+    minimum: 1,
+    maximum: 1_000_000,
+    meaning: 'How many may begin at once after a rest.',
+  },
+} as const satisfies OptionTable
+
+export const circuitBreakerOptions = {
+  failures: {
+    type: 'integer',
+    default: 10,
+    minimum: 1,
+    maximum: 100_000,
+    meaning: 'So many failed attempts within `windowMs` open the circuit: no handler begins.',
+  },
+  windowMs: {
+    type: 'integer',
+    unit: 'ms',
+    default: 10_000,
+    minimum: 1,
+    maximum: maxTimerMs,
+    meaning: 'How far back failures count.',
+  },
+  openMs: {
+    type: 'integer',
+    unit: 'ms',
+    default: 30_000,
+    minimum: 1,
+    maximum: 300_000,
+    meaning: 'How long it stays open; then one message probes: if it succeeds the circuit closes, else it opens again.',
+  },
+  when: {
+    type: 'error',
+    defaultText: 'every failure',
+    meaning: 'Which failures count: an error class, a code, or a function that says yes.',
+  },
+} as const satisfies OptionTable
+
+export const fairOptions = {
+  header: { type: 'string', defaultText: "the message's tenant id", meaning: 'The header that names the tenant.' },
+  weights: {
+    type: 'object',
+    defaultText: '1 each',
+    meaning: 'How many messages each tenant may begin in its turn, by name: 1 to 1,000.',
+  },
+} as const satisfies OptionTable
+
+export const tenantWeight: OptionInfo = { type: 'integer', minimum: 1, maximum: 1000, meaning: 'Messages a turn.' }
 
 export const receiveOptions = {
   window: consumeOptions.window,
@@ -343,6 +454,10 @@ export const optionTables = {
   consume: consumeOptions,
   retry: retryOptions,
   backoff: backoffOptions,
+  tuning: tuningOptions,
+  rateLimit: rateLimitOptions,
+  circuitBreaker: circuitBreakerOptions,
+  fair: fairOptions,
   receive: receiveOptions,
   close: closeOptions,
 } as const satisfies Record<string, OptionTable>
@@ -395,6 +510,7 @@ function checkValue(name: string, value: unknown, info: OptionInfo, where: strin
 function mismatch(value: unknown, info: OptionInfo): string | undefined {
   switch (info.type) {
     case 'integer': {
+      if (info.orObject && typeof value === 'object' && value !== null) return undefined
       const { minimum = 0, maximum = Number.MAX_SAFE_INTEGER } = info
       if (Number.isSafeInteger(value) && (value as number) >= minimum && (value as number) <= maximum) return undefined
       return `a whole number${info.unit === undefined ? '' : ` of ${info.unit}`} from ${minimum} to ${maximum}`
@@ -426,10 +542,15 @@ function mismatch(value: unknown, info: OptionInfo): string | undefined {
       return "'earliest' or a valid Date"
     case 'logger':
       return value === false || isLogger(value) ? undefined : 'a logger (debug, info, warn, error) or false'
+    case 'error':
+      return typeof value === 'function' || typeof value === 'string'
+        ? undefined
+        : 'an error class, a code, or a function'
     case 'delays':
       if (Array.isArray(value)) return value.every(isDelay) ? undefined : `whole numbers of ms from 0 to ${maxDelayMs}`
       return typeof value === 'object' && value !== null ? undefined : 'a list of ms, or a backoff'
     case 'object':
+      if (info.orTrue && value === true) return undefined
       return typeof value === 'object' && value !== null && !Array.isArray(value) ? undefined : 'an object'
   }
 }

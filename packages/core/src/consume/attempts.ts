@@ -10,7 +10,7 @@ import type { Settlements } from '../settle/settlement.ts'
 import type { Scope } from './incoming.ts'
 import { Attempt } from './incoming.ts'
 import type { RunnableRoute } from './routes.ts'
-import type { Floor, Work } from './work.ts'
+import type { Floor, Watcher, Work } from './work.ts'
 
 export interface AttemptsParts {
   readonly scope: Scope
@@ -19,6 +19,8 @@ export interface AttemptsParts {
   readonly replies: Replies
   readonly events: EventHub
   readonly floor: Floor
+  /** Those who want to know how attempts went. */
+  readonly watchers: readonly Watcher[]
   /** An attempt failed. What follows is the failures' matter. */
   readonly failed: (work: Work, attempt: Attempt, error: Error) => void
 }
@@ -33,7 +35,7 @@ export class Attempts {
   }
 
   run(work: Work, route: RunnableRoute): void {
-    const { scope, events, timeoutMs } = this.#parts
+    const { scope, events, timeoutMs, watchers } = this.#parts
     work.attempt += 1
     const attempt = new Attempt(
       scope,
@@ -43,7 +45,8 @@ export class Attempts {
       work.attempt,
     )
     work.current = attempt
-    if (events.heard.handled || events.heard['attempt-failed']) attempt.startedAt = performance.now()
+    if (events.heard.handled || events.heard['attempt-failed'] || watchers.length > 0)
+      attempt.startedAt = performance.now()
     try {
       const result = route.run(attempt)
       if (isPromise(result)) {
@@ -82,7 +85,8 @@ export class Attempts {
 
   #succeeded(work: Work, attempt: Attempt, result: unknown): void {
     if (this.#over(work, attempt)) return
-    const { events, replies } = this.#parts
+    const { events, replies, watchers } = this.#parts
+    if (watchers.length > 0) this.#tell(attempt, undefined)
     if (events.heard.handled) {
       const { id, type } = work.item.message
       const durationMs = performance.now() - attempt.startedAt
@@ -113,7 +117,14 @@ export class Attempts {
 
   #failed(work: Work, attempt: Attempt, thrown: unknown): void {
     if (this.#over(work, attempt)) return
-    this.#parts.failed(work, attempt, thrown instanceof Error ? thrown : wrapped(thrown))
+    const error = thrown instanceof Error ? thrown : wrapped(thrown)
+    if (this.#parts.watchers.length > 0) this.#tell(attempt, error)
+    this.#parts.failed(work, attempt, error)
+  }
+
+  #tell(attempt: Attempt, error: Error | undefined): void {
+    const durationMs = performance.now() - attempt.startedAt
+    for (const watcher of this.#parts.watchers) watcher.ended(durationMs, error)
   }
 }
 

@@ -9,19 +9,27 @@
 import type { Batch, ChasquiError as ChasquiErrorType, Driver, Sink } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
 import type { EventHub } from '../observe/events.ts'
-import { checkOptions, closeOptions } from '../options.ts'
+import { checkOptions, closeOptions, consumeOptions } from '../options.ts'
 import type { Replies } from '../request/replies.ts'
 import type { DeadLetterMover } from '../retry/mover.ts'
 import type { PutAside } from '../retry/put-aside.ts'
 import type { Settlements } from '../settle/settlement.ts'
+import { staleError } from '../settle/settlement.ts'
+import { Controls } from './controls.ts'
 import type { Scope } from './incoming.ts'
 import { Intake } from './intake.ts'
 import { Loop } from './loop.ts'
 import type { ConsumeSettings } from './options.ts'
 import type { Routes } from './routes.ts'
+import { StallWatch } from './stall.ts'
 
 /** What `handle` and `subscribe` give. `await using` stops it. */
 export interface Consumer extends AsyncDisposable {
+  /**
+   * How many handlers may run at once; may be set at any time: 1 to 100,000. Lowered, those that run finish. Setting it throws
+   * `option-invalid` for other values, where `ordered` makes it 1, and where it tunes itself.
+   */
+  concurrency: number
   /**
    * No new handler starts and no message is fetched; running ones finish. Those that waited here go back, for other consumers to
    * handle. On an ordered source that must wait for the running handlers, at most 30,000 ms; this resolves after it.
@@ -59,6 +67,8 @@ export class MessageConsumer implements Consumer, Sink {
   readonly #ordered: boolean
   readonly #intake: Intake
   readonly #loop: Loop
+  readonly #controls: Controls
+  #stall: StallWatch | undefined
   #state: State = 'running'
   #failure: ChasquiErrorType | undefined
   /** Opening and shutting the intake happen one after another. */
@@ -84,7 +94,17 @@ export class MessageConsumer implements Consumer, Sink {
         for (const part of [settlements, mover, putAside]) part.attach(receiver)
       },
     })
-    this.#loop = new Loop({ ...parts, capabilities: driver.capabilities, intake: this.#intake, gates: [] })
+    this.#controls = new Controls({
+      settings,
+      source: this.name,
+      events,
+      running: () => this.#loop.running,
+      drain: () => this.#loop.drain(),
+      setConcurrency: concurrency => this.#setConcurrency(concurrency),
+    })
+    const { gates, watchers, breaker } = this.#controls
+    const { capabilities } = driver
+    this.#loop = new Loop({ ...parts, capabilities, intake: this.#intake, gates, watchers, breaker })
   }
 
   async start(): Promise<void> {
@@ -100,17 +120,35 @@ export class MessageConsumer implements Consumer, Sink {
     signal?.addEventListener('abort', this.#onAbort, { once: true })
     this.#events.emit({ kind: 'consumer-started', source: this.name, concurrency, window })
     if (signal?.aborted) this.#onAbort()
+    this.#watch()
     this.#run()
   }
 
   /** Why the consumer does not consume; `undefined` while it does, or was told not to. */
   get failure(): string | undefined {
-    return this.#failure?.message ?? this.#loop.bound
+    return this.#failure?.message ?? this.#stall?.reason ?? this.#controls.breaker?.reason ?? this.#loop.bound
   }
 
   /** How many handlers run, for metrics. */
   get inFlight(): number {
     return this.#loop.running
+  }
+
+  get concurrency(): number {
+    return this.#loop.limit
+  }
+
+  set concurrency(concurrency: number) {
+    const where = `The consumer of "${this.name}"`
+    checkOptions({ concurrency: consumeOptions.concurrency }, { concurrency: Number(concurrency) }, where)
+    const { order, tuning } = this.#settings
+    if (order === 'strict' && concurrency !== 1) {
+      throw new ChasquiError('option-invalid', `${where} is \`ordered\`: it handles one message at a time.`)
+    }
+    if (tuning !== undefined) {
+      throw new ChasquiError('option-invalid', `${where} finds its concurrency by itself; give a number to change it.`)
+    }
+    this.#setConcurrency(concurrency)
   }
 
   pause(): Promise<void> {
@@ -124,6 +162,7 @@ export class MessageConsumer implements Consumer, Sink {
     if (this.#state !== 'paused') return this.#turning
     this.#state = 'running'
     return this.#turn(async () => {
+      this.#loop.expect()
       if (!this.#intake.isOpen) await this.#intake.open(this)
       await this.#intake.resume()
       this.#run()
@@ -165,6 +204,48 @@ export class MessageConsumer implements Consumer, Sink {
     this.#events.emit({ kind: 'consumer-failed', source: this.name, error })
   }
 
+  #setConcurrency(concurrency: number): void {
+    if (concurrency === this.#loop.limit) return
+    this.#loop.limit = concurrency
+    this.#intake.atLeast(concurrency)
+    this.#events.emit({ kind: 'concurrency-changed', source: this.name, concurrency })
+    this.#loop.drain()
+  }
+
+  /** Looks for messages that wait while nothing is handled. */
+  #watch(): void {
+    const { driver, scope, settings } = this.#parts
+    const { inspector } = driver
+    if (inspector === undefined) return
+    this.#stall = new StallWatch({
+      source: scope.source,
+      sourceName: this.name,
+      stallMs: settings.stallMs,
+      inspector,
+      events: this.#events,
+      ready: () => this.#state === 'running' && driver.state === 'up' && (this.#loop.hungry || !this.#intake.isOpen),
+      progress: () => this.#loop.progress,
+      broken: () => !this.#intake.isOpen,
+      // Where another consumer owns the order, waiting messages may be that one's.
+      ours: depth => !this.#ordered || depth.consumers <= (settings.wanted.lanes ?? 1),
+      rebuild: () => this.#turn(() => this.#rebuild()),
+    })
+  }
+
+  /** The receiver looks alive and brings nothing: another takes its place. */
+  async #rebuild(): Promise<void> {
+    if (this.#state !== 'running') return
+    this.#loop.close()
+    this.#loop.forget(staleError())
+    await this.#parts.settlements.flushed()
+    await this.#intake.shut()
+    this.#loop.forget(staleError())
+    if (this.#state !== 'running') return
+    this.#loop.expect()
+    await this.#intake.open(this)
+    this.#run()
+  }
+
   #run(): void {
     if (this.#state === 'running') this.#loop.start()
   }
@@ -200,6 +281,8 @@ export class MessageConsumer implements Consumer, Sink {
     if (this.#state !== 'failed') this.#state = 'stopping'
     const { settlements, mover } = this.#parts
     this.#loop.close()
+    this.#controls.stop()
+    this.#stall?.stop()
     this.#settings.signal?.removeEventListener('abort', this.#onAbort)
     // An ordered source keeps what it has until the receiver stops: given back before, followers would overtake.
     if (!this.#ordered) await this.#intake.pause()

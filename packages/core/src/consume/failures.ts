@@ -12,6 +12,7 @@ import type { DeadLetterMover } from '../retry/mover.ts'
 import { maxHoldMs } from '../retry/policy.ts'
 import type { PutAside } from '../retry/put-aside.ts'
 import type { Settlements } from '../settle/settlement.ts'
+import type { CircuitBreaker } from './circuit-breaker.ts'
 import type { Attempt, Scope } from './incoming.ts'
 import type { ConsumeSettings } from './options.ts'
 import type { Floor, Work } from './work.ts'
@@ -25,6 +26,7 @@ export interface FailuresParts {
   readonly replies: Replies
   readonly events: EventHub
   readonly floor: Floor
+  readonly breaker: CircuitBreaker | undefined
 }
 
 export class Failures {
@@ -61,7 +63,8 @@ export class Failures {
       this.#deadLetter(work, attempt, decision.code, decision.reason, error, now)
       return
     }
-    const { delayMs } = decision
+    // An attempt that would meet an open circuit waits for it instead.
+    const delayMs = Math.max(decision.delayMs, this.#parts.breaker?.restMs ?? 0)
     if (events.heard.retried) {
       events.emit({ kind: 'retried', source: this.#name, id, type, attempt: work.attempt + 1, delayMs })
     }

@@ -26,6 +26,7 @@ export class Intake {
   #paused = false
   #narrow = false
   #spare = 0
+  #least = 0
 
   constructor(parts: IntakeParts) {
     this.#parts = parts
@@ -71,6 +72,12 @@ export class Intake {
     await this.#fit()
   }
 
+  /** As many deliveries as handlers may run, whatever the window. */
+  atLeast(count: number): void {
+    this.#least = count
+    void this.#fit()
+  }
+
   /** One message at a time, until it is undone. */
   narrow(on: boolean): void {
     if (this.#narrow === on) return
@@ -104,7 +111,7 @@ export class Intake {
 
   get #wanted(): number {
     if (this.#paused) return 0
-    return this.#narrow ? 1 : Math.min(this.#parts.options.window + this.#spare, maxWindow)
+    return this.#narrow ? 1 : Math.min(Math.max(this.#parts.options.window, this.#least) + this.#spare, maxWindow)
   }
 
   async #fit(): Promise<void> {

@@ -15,9 +15,11 @@ import type { Backlog } from './backlog.ts'
 import { ArrivalOrder } from './backlog.ts'
 import type { FailuresParts } from './failures.ts'
 import { Failures } from './failures.ts'
+import { FairOrder } from './fair-order.ts'
 import { Held } from './held.ts'
 import type { Intake } from './intake.ts'
 import { keyOrder, strictOrder } from './key-order.ts'
+import type { ConsumeSettings } from './options.ts'
 import type { Routes } from './routes.ts'
 import { Running } from './running.ts'
 import type { SuspectsParts } from './suspects.ts'
@@ -73,8 +75,7 @@ export class Loop implements Floor {
     this.#parts = parts
     this.#name = scope.sourceName
     this.#ordered = settings.order !== 'none'
-    this.#backlog =
-      settings.order === 'strict' ? strictOrder() : settings.order === 'key' ? keyOrder() : new ArrivalOrder()
+    this.#backlog = backlogOf(settings)
     this.limit = settings.concurrency
     this.#gates = parts.gates
     this.#failures = new Failures({ ...parts, floor: this })
@@ -95,6 +96,11 @@ export class Loop implements Floor {
 
   get running(): number {
     return this.#running.size
+  }
+
+  /** More would be taken if there were more. */
+  get hungry(): boolean {
+    return this.#open && this.#running.size === 0 && this.#backlog.size === 0 && this.#gatesOpen() && !this.#atBound
   }
 
   /** Why nothing more is fetched though messages may wait. */
@@ -131,6 +137,11 @@ export class Loop implements Floor {
     for (const work of this.#held.take(theirs)) this.#void(work)
     this.#cancelWhere(theirs, staleError())
     this.drain()
+  }
+
+  /** What comes from now on waits for the start. */
+  expect(): void {
+    this.#closed = false
   }
 
   /** Handlers begin from now on. */
@@ -294,6 +305,12 @@ export class Loop implements Floor {
     this.#suspects.left(work)
     this.#backlog.done(work)
   }
+}
+
+function backlogOf({ order, fair }: ConsumeSettings): Backlog {
+  if (order === 'strict') return strictOrder()
+  if (order === 'key') return keyOrder()
+  return fair === undefined ? new ArrivalOrder() : new FairOrder(fair)
 }
 
 /** How many messages of an unordered source may be held: what a window can be, and then some seconds of a busy queue. */

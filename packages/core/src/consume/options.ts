@@ -1,15 +1,29 @@
 /** The options of consuming, checked against the table and against what the engine can do. */
 import type { Capabilities, ReceiveOrder } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
-import { checkOptions, consumeDefaults, consumeOptions, receiveOptions } from '../options.ts'
+import {
+  checkOptions,
+  circuitBreakerOptions,
+  consumeDefaults,
+  consumeOptions,
+  fairOptions,
+  rateLimitOptions,
+  receiveOptions,
+  tenantWeight,
+  tuningOptions,
+} from '../options.ts'
 import type { RetryOptions, RetryPolicy } from '../retry/policy.ts'
 import { longestWait, maxHoldMs, retryPolicy } from '../retry/policy.ts'
 import type { Wanted } from '../send/destinations.ts'
+import type { CircuitBreakerOptions, CircuitBreakerParts } from './circuit-breaker.ts'
+import type { FairOptions } from './fair-order.ts'
 import type { Context } from './incoming.ts'
+import type { RateLimitOptions } from './rate-limit.ts'
+import type { TuningOptions } from './tuning.ts'
 
 export interface ConsumeOptions {
-  /** How many handlers run at once: 1 to 100,000. Default 10; 1 with `ordered`. */
-  readonly concurrency?: number
+  /** How many handlers run at once: 1 to 100,000, or a goal for it to find itself. Default 10; 1 with `ordered`. */
+  readonly concurrency?: number | TuningOptions
   /** How many deliveries may be unsettled: 1 to 65,535. Default 100, on ordered sources 1,000; at least the concurrency. */
   readonly window?: number
   /** Strictly one message at a time in order, across processes. Default `false`. `unsupported` where the engine cannot. */
@@ -37,6 +51,17 @@ export interface ConsumeOptions {
   readonly onError?: (error: unknown, ctx: Context) => void | Promise<void>
   /** How often to try, after how long, and what to treat differently. Default: 5 attempts with growing delays. */
   readonly retry?: RetryOptions
+  /** How many messages may begin in a second. Default: no limit. */
+  readonly rateLimit?: RateLimitOptions
+  /** Pauses while what the handler needs is down. `true`: with the defaults. Default: off. */
+  readonly circuitBreaker?: true | CircuitBreakerOptions
+  /** Takes turns between tenants. `true`: by the message's tenant id. Not on ordered sources. Default: off. */
+  readonly fair?: true | FairOptions
+  /**
+   * After so long with messages waiting and none handled the consumer counts as unhealthy and is rebuilt, in milliseconds.
+   * Default 60,000.
+   */
+  readonly stallMs?: number
 }
 
 export interface ReceiveOptions {
@@ -51,7 +76,7 @@ export interface ReceiveOptions {
 
 /** Defaults for all consumers of a bus. */
 export interface ConsumeDefaults {
-  readonly concurrency?: number
+  readonly concurrency?: number | TuningOptions
   readonly window?: number
   readonly timeoutMs?: number
   readonly retry?: RetryOptions
@@ -60,6 +85,7 @@ export interface ConsumeDefaults {
 /** The options as the consumer uses them. */
 export interface ConsumeSettings {
   readonly concurrency: number
+  readonly tuning: Required<TuningOptions> | undefined
   readonly window: number
   readonly order: ReceiveOrder
   readonly timeoutMs: number | undefined
@@ -68,10 +94,15 @@ export interface ConsumeSettings {
   readonly faults: boolean
   readonly onError: ConsumeOptions['onError']
   readonly retry: RetryPolicy
+  readonly rateLimit: RateLimitOptions | undefined
+  readonly circuitBreaker: CircuitBreakerParts['options'] | undefined
+  readonly fair: FairOptions | undefined
+  readonly stallMs: number
 }
 
 export function checkDefaults(defaults: ConsumeDefaults): void {
   checkOptions(consumeDefaults, defaults, "connect()'s `consume`")
+  if (typeof defaults.concurrency === 'object') tuningOf(defaults.concurrency, "connect()'s `consume`")
   retryPolicy(defaults.retry, {}, "connect()'s `consume.retry`")
 }
 
@@ -118,14 +149,23 @@ export function consumeSettings(
       )
     }
   }
-  const concurrency = ordered ? 1 : (given.concurrency ?? defaults.concurrency ?? consumeOptions.concurrency.default)
+  const asked = given.concurrency ?? defaults.concurrency ?? consumeOptions.concurrency.default
+  const tuning = ordered || typeof asked === 'number' ? undefined : tuningOf(asked, where)
+  const concurrency = ordered ? 1 : (tuning?.min ?? (asked as number))
+  if (given.fair !== undefined && order !== 'none') {
+    throw new ChasquiError(
+      'option-invalid',
+      `${where}: \`fair\` changes the order that \`ordered\` and \`orderBy\` keep.`,
+    )
+  }
   const usual = order === 'none' ? consumeOptions.window.default : orderedWindow
   const window = given.window ?? defaults.window ?? usual
   const retry = retryPolicy(given.retry, defaults.retry, `${where}: \`retry\``)
   if (order !== 'none') checkOrderable(retry, where)
   return {
     concurrency,
-    window: Math.max(window, given.window === undefined ? concurrency : 1),
+    tuning,
+    window: Math.max(window, given.window === undefined ? (tuning?.max ?? concurrency) : 1),
     order,
     timeoutMs: given.timeoutMs ?? defaults.timeoutMs,
     wanted: {
@@ -137,7 +177,57 @@ export function consumeSettings(
     faults: given.faults ?? false,
     onError: given.onError,
     retry,
+    rateLimit: rateLimitOf(given.rateLimit, where),
+    circuitBreaker: circuitBreakerOf(given.circuitBreaker, where),
+    fair: fairOf(given.fair, where),
+    stallMs: given.stallMs ?? consumeOptions.stallMs.default,
   }
+}
+
+function tuningOf(given: TuningOptions, where: string): Required<TuningOptions> {
+  checkOptions(tuningOptions, given, `${where}: \`concurrency\``)
+  const min = given.min ?? tuningOptions.min.default
+  const max = given.max ?? Math.max(tuningOptions.max.default, min)
+  if (typeof given.goalMs !== 'number' || max < min) {
+    throw new ChasquiError(
+      'option-invalid',
+      `${where}: \`concurrency\` is a number, or { goalMs, min, max } with \`min\` at most \`max\`.`,
+    )
+  }
+  return { goalMs: given.goalMs, min, max }
+}
+
+function rateLimitOf(given: RateLimitOptions | undefined, where: string): RateLimitOptions | undefined {
+  if (given === undefined) return undefined
+  checkOptions(rateLimitOptions, given, `${where}: \`rateLimit\``)
+  if (given.perSecond !== undefined) return given
+  throw new ChasquiError('option-invalid', `${where}: \`rateLimit\` needs \`perSecond\`.`)
+}
+
+function circuitBreakerOf(
+  given: true | CircuitBreakerOptions | undefined,
+  where: string,
+): CircuitBreakerParts['options'] | undefined {
+  if (given === undefined) return undefined
+  const options = given === true ? {} : given
+  const place = `${where}: \`circuitBreaker\``
+  checkOptions(circuitBreakerOptions, options, place)
+  return {
+    failures: options.failures ?? circuitBreakerOptions.failures.default,
+    windowMs: options.windowMs ?? circuitBreakerOptions.windowMs.default,
+    openMs: options.openMs ?? circuitBreakerOptions.openMs.default,
+    when: options.when,
+  }
+}
+
+function fairOf(given: true | FairOptions | undefined, where: string): FairOptions | undefined {
+  if (given === undefined) return undefined
+  const options = given === true ? {} : given
+  checkOptions(fairOptions, options, `${where}: \`fair\``)
+  for (const [tenant, weight] of Object.entries(options.weights ?? {})) {
+    checkOptions({ [tenant]: tenantWeight }, { [tenant]: weight }, `${where}: \`fair.weights\``)
+  }
+  return options
 }
 
 /** On an ordered source a message is held while it waits, and its key with it. */

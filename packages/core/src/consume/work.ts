@@ -42,3 +42,8 @@ export interface Gate {
   /** The consumer ends: timers stop. */
   stop(): void
 }
+
+/** Is told how each attempt went; `error` is `undefined` for one that succeeded. */
+export interface Watcher {
+  ended(durationMs: number, error: unknown): void
+}

@@ -88,6 +88,19 @@ export type BusEvent =
     }
   /** So many messages wait here for delayed attempts that no more are fetched until some are through. */
   | { readonly kind: 'bound-reached'; readonly source: string; readonly held: number; readonly unsettled: number }
+  /** So many attempts failed that no more begin, until one message probes after `openMs`. */
+  | { readonly kind: 'circuit-opened'; readonly source: string; readonly openMs: number; readonly error: unknown }
+  | { readonly kind: 'circuit-probing'; readonly source: string }
+  | { readonly kind: 'circuit-closed'; readonly source: string }
+  /** How many handlers may run at once has changed. */
+  | { readonly kind: 'concurrency-changed'; readonly source: string; readonly concurrency: number }
+  /** Messages wait and none was handled for `stallMs`: the consumer is rebuilt, for the time with that number. */
+  | {
+      readonly kind: 'consumer-stalled'
+      readonly source: string
+      readonly stallMs: number
+      readonly rebuilds: number
+    }
   | { readonly kind: 'consumer-paused'; readonly source: string }
   | { readonly kind: 'consumer-resumed'; readonly source: string }
   | { readonly kind: 'consumer-stopped'; readonly source: string; readonly cancelled: number }
@@ -121,6 +134,11 @@ const nothingHeard: Record<EventKind, boolean> = {
   reconnected: false,
   'consumer-started': false,
   'bound-reached': false,
+  'circuit-opened': false,
+  'circuit-probing': false,
+  'circuit-closed': false,
+  'concurrency-changed': false,
+  'consumer-stalled': false,
   'consumer-paused': false,
   'consumer-resumed': false,
   'consumer-stopped': false,

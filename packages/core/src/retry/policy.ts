@@ -142,7 +142,8 @@ function impliedAttempts({ immediate = 0, delays, deadlineMs }: RetryTerms): num
   return Math.max(usual, 1 + immediate)
 }
 
-function matcher(when: RetryWhen): (error: unknown) => boolean {
+/** Whether an error is one of those meant. What it returns may throw where `when` is a function that does. */
+export function matcher(when: RetryWhen): (error: unknown) => boolean {
   if (typeof when === 'string') {
     return error => typeof error === 'object' && error !== null && (error as { code?: unknown }).code === when
   }
