@@ -21,6 +21,7 @@ import type { PipelineFormats } from './encode/pipeline-formats.ts'
 import type { EventHub, EventKind, EventListener } from './observe/events.ts'
 import { eventKinds } from './observe/events.ts'
 import type { Logger } from './observe/logging.ts'
+import type { InFlight, Metrics } from './observe/metrics.ts'
 import { checkOptions, closeOptions } from './options.ts'
 import { Replies } from './request/replies.ts'
 import { Requests } from './request/request.ts'
@@ -86,6 +87,11 @@ export interface Bus extends Senders, AsyncDisposable {
   /** Calls the listener for each event of these kinds (default: all); the returned function ends that. */
   observe(listener: EventListener, kinds?: readonly EventKind[]): () => void
   /**
+   * The metrics of this bus in Prometheus' text format. Rejects with `option-invalid` where `connect` was not asked for them
+   * (`metrics: true`).
+   */
+  metrics(): Promise<string>
+  /**
    * Drains and closes: intake stops, handlers finish and what was sent is confirmed until the deadline (default 30,000
    * ms), then the connection closes; a send that the engine has not taken by then rejects. May be called twice.
    */
@@ -104,6 +110,8 @@ export interface BusParts {
   readonly outgoing: readonly OutgoingMiddleware[]
   readonly incoming: readonly IncomingMiddleware[]
   readonly consume: ConsumeDefaults
+  /** Makes the metrics of the bus; absent where nobody asked for any. */
+  readonly metrics?: ((inFlight: () => Iterable<InFlight>) => Metrics) | undefined
   /** Called when all is closed, for what `connect` has opened beside the driver. */
   readonly closed: () => void
 }
@@ -116,6 +124,7 @@ export class MessageBus implements Bus {
   readonly #destinations: Destinations
   readonly #outlets: Outlets
   readonly #requests: Requests
+  readonly #metrics: Metrics | undefined
   readonly #consumers = new Set<MessageConsumer>()
   readonly #loops = new Set<ReceiveLoop>()
   /** Why the driver is down or blocked, as it last said. */
@@ -141,6 +150,7 @@ export class MessageBus implements Bus {
       events,
     })
     this.#requests = new Requests(driver, this.#outlets, formats, events)
+    this.#metrics = parts.metrics?.(() => this.#consumers)
     driver.onState(change => this.#stateChanged(change.state, change.reason))
   }
 
@@ -262,6 +272,11 @@ export class MessageBus implements Bus {
       throw new ChasquiError('option-invalid', `There is no event "${unknown}". Known are ${eventKinds.join(', ')}.`)
     }
     return this.#events.listen(listener, kinds)
+  }
+
+  async metrics(): Promise<string> {
+    if (this.#metrics !== undefined) return this.#metrics.registry.metrics()
+    throw new ChasquiError('option-invalid', 'This bus counts nothing. Ask for it: connect(url, { metrics: true }).')
   }
 
   close(options: { readonly deadlineMs?: number } = {}): Promise<void> {

@@ -45,6 +45,8 @@ export interface ConnectOptions {
   readonly logger?: Logger | false
   /** From which level on the default logger prints. Default: CHASQUI_LOG_LEVEL, else `warn`. */
   readonly logLevel?: LogLevel
+  /** Counts what happens, for `bus.metrics()`. Default `false`, which costs nothing. */
+  readonly metrics?: boolean
   /** More formats; one of the same name or content type replaces a built-in one. */
   readonly formats?: readonly Format[]
   /** The outgoing middleware, in order. Default: `[validateOutgoing, encodeBody]`. */
@@ -79,6 +81,8 @@ export async function connect(url?: string | readonly string[], options: Connect
 
   const events = new EventHub()
   const logger = await chooseLogger(options, name)
+  // Loaded by those who count only.
+  const Metrics = options.metrics ? (await import('./observe/metrics.ts')).Metrics : undefined
   const open = await loadDriver(scheme.package, process.cwd())
   let driver: Driver
   try {
@@ -113,6 +117,13 @@ export async function connect(url?: string | readonly string[], options: Connect
     outgoing: options.outgoing ?? defaultOutgoing,
     incoming: options.incoming ?? defaultIncoming,
     consume: options.consume ?? {},
+    metrics:
+      Metrics &&
+      (inFlight => {
+        const metrics = new Metrics(inFlight)
+        metrics.listen(events)
+        return metrics
+      }),
     closed: stopLogging,
   })
   events.emit({ kind: 'connected', engine: driver.capabilities.engine })

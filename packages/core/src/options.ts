@@ -407,6 +407,7 @@ export const connectOptions = {
     meaning: 'How many bytes of bodies may wait for their confirm; beyond it sends are refused with `buffer-full`.',
   },
   logger: { type: 'logger', defaultText: 'pino on stderr', meaning: "An object of pino's shape; false for silence." },
+  metrics: { type: 'boolean', default: false, meaning: 'Counts what happens, for `bus.metrics()`.' },
   logLevel: {
     type: 'string',
     choices: ['debug', 'info', 'warn', 'error'],
