@@ -337,6 +337,44 @@ describe('a handler', () => {
     expect(ofKind(bus.told, 'handled').filter(told => told.source === queue)).toEqual([])
   })
 
+  test('[timeoutMs] a handler that never returns costs each message its attempts, and no more', async () => {
+    const bus = await memoryBus()
+    const queue = ownName()
+    const handled: unknown[] = []
+    const consumer = await bus.handle(queue, body => (body === 'hangs' ? new Promise(() => {}) : handled.push(body)), {
+      timeoutMs: 15,
+      concurrency: 1,
+      retry: { attempts: 2 },
+    })
+    for (const body of ['hangs', 1, 'hangs', 2]) await bus.send(queue, body)
+    await eventually('all are through', () => handled.length === 2 && ofKind(bus.told, 'dead-lettered').length === 2)
+    expect(handled).toEqual([1, 2])
+    await consumer.stop()
+    expect(await bus.inspector!.depth({ kind: 'queue', name: queue })).toMatchObject({ ready: 0, unsettled: 0 })
+  })
+
+  test('[timeoutMs] what a timed-out handler throws later, and asks for later, changes nothing', async () => {
+    const bus = await memoryBus()
+    const queue = ownName()
+    let attempts = 0
+    const late = Promise.withResolvers<void>()
+    await bus.handle(
+      queue,
+      async (_body, ctx) => {
+        attempts += 1
+        if (attempts > 1) return
+        await late.promise
+        ctx.deadLetter('too late')
+      },
+      { timeoutMs: 15 },
+    )
+    await bus.send(queue, 1)
+    await eventually('the second attempt is through', () => ofKind(bus.told, 'handled').length === 1)
+    late.resolve()
+    await new Promise(resolve => setImmediate(resolve))
+    expect([attempts, ofKind(bus.told, 'dead-lettered')]).toEqual([2, []])
+  })
+
   test('[concurrency] is never exceeded, and is used', async () => {
     const bus = await memoryBus()
     const queue = ownName()

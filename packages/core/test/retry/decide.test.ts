@@ -53,6 +53,14 @@ describe('what follows from a failed attempt', () => {
     })
   })
 
+  test('a clock that jumps an hour back grants what the deadline would not; one that jumps ahead ends the attempts', () => {
+    const given = { deadlineMs: 10_000, delays: [100] }
+    expect(decided(given, 2, undefined, -3_600_000)).toMatchObject({ kind: 'retry', delayMs: 100 })
+    expect(decided(given, 2, undefined, 3_600_000)).toMatchObject({ kind: 'dead-letter' })
+    // Without a deadline no clock is asked.
+    expect(decided({ delays: [100] }, 1, undefined, 3_600_000)).toMatchObject({ kind: 'retry', delayMs: 100 })
+  })
+
   test.each([
     ['ctx.retry with a delay', asked(250), 250, true],
     ['ctx.retry without', asked(), 1000, false],
