@@ -5,16 +5,29 @@ import { join } from 'node:path'
 import type { Capabilities } from '@chasqui/driver'
 import { delivery } from './delivery.ts'
 import { eventually, settled } from './eventually.ts'
+import { failures } from './failures.ts'
 import { faults } from './faults.ts'
 import type { Engine, Fixture } from './fixture.ts'
+import { handling } from './handling.ts'
 import { lifecycle } from './lifecycle.ts'
+import { order } from './order.ts'
+import { patterns } from './patterns.ts'
 import type { DriverReport, ScenarioResult } from './report.ts'
 import type { Outcome, Scenario } from './scenario.ts'
 import { settlement } from './settlement.ts'
 import { Stage } from './stage.ts'
 
 /** All scenarios, in the order of their numbers. */
-export const scenarios: readonly Scenario[] = [...delivery, ...settlement, ...lifecycle, ...faults]
+export const scenarios: readonly Scenario[] = [
+  ...delivery,
+  ...settlement,
+  ...handling,
+  ...failures,
+  ...order,
+  ...lifecycle,
+  ...faults,
+  ...patterns,
+].sort((a, b) => a.number - b.number)
 
 const defaultTimeoutMs = 60_000
 const engineTimeoutMs = 120_000
