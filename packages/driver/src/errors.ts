@@ -52,6 +52,14 @@ export const errorCodes = {
     retryable: false,
     meaning: 'The existing destination cannot keep the order that was asked for.',
   },
+  'lanes-differ': {
+    retryable: false,
+    meaning: 'The destination was created with another number of lanes, which is fixed from then on.',
+  },
+  'delay-unsupported': {
+    retryable: false,
+    meaning: 'The engine cannot hold the message back until its moment.',
+  },
   'destination-in-use': { retryable: true, meaning: 'Another connection uses the destination exclusively.' },
   'destination-full': { retryable: true, meaning: 'The destination takes no more messages.' },
   // Sending
