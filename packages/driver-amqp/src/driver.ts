@@ -8,7 +8,7 @@
  * acknowledgements must go through then. After a loss the order is: connection, channel, topology, and on the other
  * link the consumers; the driver is `up` again only when all of them consume.
  */
-import { setTimeout } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { AmqpError } from '@chasqui/amqp'
 import type { Connection, ConnectionOptions } from '@chasqui/amqp/client'
 import {
@@ -19,6 +19,7 @@ import {
   type Driver,
   type DriverState,
   type Inspector,
+  isChasquiError,
   type Outgoing,
   type Receiver,
   type ReceiverOptions,
@@ -29,12 +30,16 @@ import {
   type Target,
   type Topology,
 } from '@chasqui/driver'
+import { type Address, addressOf } from './address.ts'
 import { backoffMs } from './backoff.ts'
+import { DelayPreparations, type DelayRoutes, isDelayed } from './delays.ts'
 import { queueDepth } from './existing.ts'
 import { isLoss, refusal, textOf } from './failures.ts'
+import { notOrdered } from './lanes.ts'
 import { Link } from './link.ts'
-import { queueOf } from './queue-names.ts'
-import { AmqpReceiver } from './receiver.ts'
+import { OrderedReceiver } from './ordered-receiver.ts'
+import { laneQueues, queueOf } from './queue-names.ts'
+import { AmqpReceiver, type ReceiverHost } from './receiver.ts'
 import { Scratch } from './scratch.ts'
 import { Sender } from './sender.ts'
 import { type QueueArguments, TopologyKeeper } from './topology.ts'
@@ -44,12 +49,18 @@ export interface AmqpDriverOptions {
   readonly endpoints: readonly ConnectionOptions[]
   /** How long opening may take, in milliseconds, and each attempt to reconnect. */
   readonly connectTimeoutMs: number
-  /** What the broker can do, by what it tells of itself (AMQP 0-9-1 section 1.4.2.2, server-properties). */
+  /**
+   * What the broker can do, by what it tells of itself (AMQP 0-9-1 section 1.4.2.2, server-properties). Of order and
+   * delay, `native` means that the broker does it when asked (`orderArgument`; the header `chasqui_not_before`),
+   * `emulated` that this driver does (lanes; `delays`).
+   */
   capabilities(serverProperties: Connection['serverProperties']): Capabilities
   /** The arguments of the queues that are created. */
   readonly queueArguments: QueueArguments
   /** The argument of a consumer that asks a broker to keep an order itself: its value is `key` or `strict`. */
   readonly orderArgument?: string
+  /** How messages are kept back where the broker does not do it. */
+  readonly delays?: DelayRoutes
   /** How many messages may be published and not confirmed. Default 4,096. */
   readonly maxUnconfirmed?: number
   /** Puts the failure of a first connection into the engine's own words. */
@@ -76,7 +87,10 @@ class AmqpDriver implements Driver {
   readonly #publisher: Link
   readonly #consumer: Link
   readonly #receivers = new Set<AmqpReceiver>()
+  readonly #ordered = new Set<OrderedReceiver>()
   readonly #listeners = new Set<(change: StateChange) => void>()
+  readonly #host: ReceiverHost
+  readonly #preparations: DelayPreparations
   #capabilities: Capabilities | undefined
   #state: DriverState = 'down'
   #isOpen = false
@@ -84,8 +98,20 @@ class AmqpDriver implements Driver {
 
   readonly inspector: Inspector = {
     depth: async source => {
-      const depth = await this.#withScratch(scratch => queueDepth(scratch, queueOf(source)))
-      return depth && { ready: depth.messageCount, consumers: depth.consumerCount }
+      const name = queueOf(source)
+      return await this.#withScratch(async scratch => {
+        let sum: { ready: number; consumers: number } | undefined
+        for (const queue of laneQueues(name, await this.#topology.findLanes(scratch, name))) {
+          const depth = await queueDepth(scratch, queue)
+          if (depth === undefined) continue
+          sum = {
+            ready: (sum?.ready ?? 0) + depth.messageCount,
+            // Of a lane's consumers the broker tells the active one alone.
+            consumers: Math.max(sum?.consumers ?? 0, depth.consumerCount),
+          }
+        }
+        return sum
+      })
     },
   }
 
@@ -96,9 +122,34 @@ class AmqpDriver implements Driver {
       maxUnconfirmed: options.maxUnconfirmed ?? defaultMaxUnconfirmed,
       maxWaiting,
       isDurable: to => this.#topology.isDurable(to.kind === 'topic' ? 'topic' : 'queue', queueOf(to)),
-      recreate: to => this.#recreate(to),
+      addressOf: outgoing => this.#addressOf(outgoing),
+      delays: () => this.#delays,
+      recreate: outgoing => this.#recreate(outgoing),
       obstacle: () => this.#obstacle(),
     })
+    this.#preparations = new DelayPreparations({
+      prepare: async (address, { to }) => {
+        const prepare = () => this.#guarded(async () => await this.#delays?.prepare(await this.#control(), address))
+        try {
+          await prepare()
+        } catch (error) {
+          const isMissing = isChasquiError(error) && error.code === 'destination-missing'
+          if (!isMissing || !(await this.#ensure(to))) throw error
+          await prepare()
+        }
+      },
+      addressOf: outgoing => this.#addressOf(outgoing),
+    })
+    this.#host = {
+      connection: () => this.#consumer.connection,
+      create: (connection, of) => this.#topology.ensure(connection, 'queue', queueOf(of)),
+      arriving: headers => this.#delays?.arriving(headers) ?? headers,
+      changed: () => this.#update(),
+      ended: ended => {
+        this.#receivers.delete(ended)
+        this.#update()
+      },
+    }
     const shared = {
       endpoints: options.endpoints,
       connectTimeoutMs: options.connectTimeoutMs,
@@ -132,43 +183,23 @@ class AmqpDriver implements Driver {
   }
 
   send(batch: readonly Outgoing[], deadline: number): Promise<readonly SendResult[]> {
-    return this.#sender.send(batch, deadline)
+    const missing = this.#delays === undefined ? [] : this.#preparations.missing(batch, Date.now())
+    return missing.length === 0 ? this.#sender.send(batch, deadline) : this.#sendPrepared(batch, missing, deadline)
   }
 
   async receive(source: Source, sink: Sink, options: ReceiverOptions): Promise<Receiver> {
-    if (options.order !== 'none' && this.#options.orderArgument === undefined) {
-      throw new ChasquiError(
-        'unsupported',
-        `This engine cannot yet hand out ${queueOf(source)} in the order '${options.order}'. Receive without order.`,
-        { details: { order: options.order } },
-      )
-    }
-    const receiver = new AmqpReceiver(
-      {
-        connection: () => this.#consumer.connection,
-        create: (connection, of) => this.#topology.ensure(connection, 'queue', queueOf(of)),
-        changed: () => this.#update(),
-        ended: ended => {
-          this.#receivers.delete(ended)
-          this.#update()
-        },
-      },
-      source,
-      sink,
-      options,
-      options.order === 'none' || this.#options.orderArgument === undefined
-        ? {}
-        : { [this.#options.orderArgument]: options.order },
-    )
-    await this.#guarded(async () => {
+    const receiver = await this.#guarded(async () => {
       const connection = await this.#consumerConnection()
-      await receiver.start(connection)
+      const started = this.#receiverFor(source, sink, options)
+      await started.start(connection)
+      return started
     })
     if (this.#closing !== undefined) {
       await receiver.stop()
       throw closedError()
     }
-    this.#receivers.add(receiver)
+    if (receiver instanceof OrderedReceiver) this.#ordered.add(receiver)
+    else this.#receivers.add(receiver)
     this.#update()
     return receiver
   }
@@ -184,7 +215,7 @@ class AmqpDriver implements Driver {
   }
 
   async #close(): Promise<void> {
-    await Promise.all([...this.#receivers].map(receiver => receiver.stop()))
+    await Promise.all([...this.#receivers, ...this.#ordered].map(receiver => receiver.stop()))
     await Promise.all([
       this.#consumer.close(),
       this.#sender.close(this.#publisher.state === 'up').then(() => this.#publisher.close()),
@@ -194,7 +225,11 @@ class AmqpDriver implements Driver {
 
   /** Channel, then topology, then what waits to be sent. */
   async #restorePublisher(connection: Connection): Promise<void> {
-    this.#capabilities ??= this.#options.capabilities(connection.serverProperties)
+    if (this.#capabilities === undefined) {
+      this.#capabilities = this.#options.capabilities(connection.serverProperties)
+      if (this.#capabilities.operations.keyOrder === 'emulated') this.#topology.keepLanes()
+    }
+    this.#preparations.forget()
     connection.onDrain(() => this.#sender.pump())
     connection.onUnblocked(() => this.#sender.pump())
     await this.#topology.restore(connection)
@@ -217,6 +252,7 @@ class AmqpDriver implements Driver {
 
   async #recoverChannel(connection: Connection, error: Error | undefined): Promise<void> {
     const missing = error instanceof AmqpError ? /no exchange '([^']*)'/.exec(error.replyText)?.[1] : undefined
+    this.#preparations.forget()
     if (missing !== undefined) await this.#topology.ensure(connection, 'topic', missing)
     await this.#openSenderChannel(connection)
   }
@@ -225,10 +261,76 @@ class AmqpDriver implements Driver {
     await Promise.all([...this.#receivers].map(receiver => receiver.restore(connection)))
   }
 
-  async #recreate(to: Target): Promise<boolean> {
+  /** Waits until delayed messages can go where no delayed one went yet, then sends all that can be sent. */
+  async #sendPrepared(
+    batch: readonly Outgoing[],
+    missing: readonly Outgoing[],
+    deadline: number,
+  ): Promise<readonly SendResult[]> {
+    const late = Promise.withResolvers<'late'>()
+    const timer = setTimeout(() => late.resolve('late'), Math.min(Math.max(0, deadline - Date.now()), 2 ** 31 - 1))
+    const failed = await Promise.race([this.#preparations.prepareFor(missing), late.promise])
+    clearTimeout(timer)
+    // Too late for all of them, which the sender says.
+    if (failed === 'late') return await this.#sender.send(batch, deadline)
+    const sendable = batch.filter(outgoing => !failed.has(outgoing))
+    const results = (await this.#sender.send(sendable, deadline)).values()
+    return batch.map(outgoing =>
+      failed.has(outgoing)
+        ? { ok: false, error: refusal(failed.get(outgoing), 'the way of delayed messages'), inDoubt: false }
+        : results.next().value!,
+    )
+  }
+
+  get #delays(): DelayRoutes | undefined {
+    return this.#capabilities?.operations.delay === 'emulated' ? this.#options.delays : undefined
+  }
+
+  #addressOf({ to, message }: Outgoing): Address {
+    return addressOf(to, message, this.#topology.lanesToChoose(to.kind === 'topic' ? 'topic' : 'queue', queueOf(to)))
+  }
+
+  #receiverFor(source: Source, sink: Sink, { order, window }: ReceiverOptions): AmqpReceiver | OrderedReceiver {
+    const { keyOrder } = this.capabilities.operations
+    const queue = queueOf(source)
+    if (order !== 'none' && keyOrder === 'unsupported') {
+      throw new ChasquiError(
+        'unsupported',
+        `This engine cannot hand out ${queue} in the order '${order}'. Receive without order.`,
+        { details: { order } },
+      )
+    }
+    const lanes = this.#topology.lanesOf(queue)
+    if (lanes !== undefined) {
+      return new OrderedReceiver({
+        host: this.#host,
+        source,
+        lanes,
+        sink,
+        window,
+        added: receiver => this.#receivers.add(receiver),
+        ended: receiver => this.#ordered.delete(receiver),
+      })
+    }
+    if (order !== 'none' && keyOrder === 'emulated') throw notOrdered(queue, queue)
+    const { orderArgument } = this.#options
+    const consumeArguments = order === 'none' || orderArgument === undefined ? {} : { [orderArgument]: order }
+    return new AmqpReceiver(this.#host, { source, queue, consumeArguments }, sink, { window })
+  }
+
+  async #recreate(outgoing: Outgoing): Promise<boolean> {
+    if (this.#delays !== undefined && isDelayed(outgoing, Date.now())) {
+      // Part of its way is gone.
+      this.#preparations.forget()
+      return (await this.#preparations.prepareFor([outgoing])).size === 0
+    }
+    return await this.#ensure(outgoing.to)
+  }
+
+  /** Creates a queue that vanished. Resolves false where it is not ours to create. */
+  async #ensure(to: Target): Promise<boolean> {
     if (to.kind === 'topic' || to.kind === 'reply') return false
-    const name = queueOf(to)
-    return await this.#topology.ensure(await this.#control(), 'queue', name)
+    return await this.#topology.ensure(await this.#control(), 'queue', queueOf(to))
   }
 
   /** The connection for looks and declarations: the publisher's unless the broker has stopped reading from it. */
@@ -268,7 +370,7 @@ class AmqpDriver implements Driver {
         const failure = refusal(error, 'what was asked for')
         if (!isLoss(failure) || Date.now() >= until) throw failure
       }
-      await setTimeout(backoffMs(attempt))
+      await sleep(backoffMs(attempt))
     }
   }
 

@@ -124,9 +124,14 @@ export async function queueDifferences(scratch: Scratch, name: string, shape: Qu
   return differences
 }
 
-export async function exchangeDifferences(scratch: Scratch, name: string, durable: boolean): Promise<Difference[]> {
+export async function exchangeDifferences(
+  scratch: Scratch,
+  name: string,
+  durable: boolean,
+  table: FieldTable = {},
+): Promise<Difference[]> {
   try {
-    await scratch.run(channel => channel.declareExchange(name, 'topic', { durable }))
+    await scratch.run(channel => channel.declareExchange(name, 'topic', { durable, arguments: table }))
     return []
   } catch (error) {
     const difference = differenceOf(error)

@@ -1,3 +1,5 @@
+export type { Address } from './address.ts'
+export type { DelayRoutes } from './delays.ts'
 export type { AmqpDriverOptions } from './driver.ts'
 export { openAmqpDriver } from './driver.ts'
 export { fromDelivery, toProperties } from './mapping.ts'

@@ -4,6 +4,7 @@
  *     down --reopen--> consuming --connection, channel or queue lost--> down (revoke; next epoch)
  *       |                  |
  *       +----- stop -------+--> stopped: the channel is closed, so that what is unsettled goes back in its place
+ *       +----- leave ------+--> away: likewise, until it joins --reopen--> consuming
  *
  * The deliveries of one read of the socket are one batch.
  *
@@ -27,17 +28,25 @@ import {
 import { backoffMs } from './backoff.ts'
 import { hasReplyCode, refusal, replyCode, textOf } from './failures.ts'
 import { deliveriesOf, fromDelivery } from './mapping.ts'
-import { queueOf } from './queue-names.ts'
 
 export interface ReceiverHost {
   /** The connection for consumers while it is up. */
   connection(): Connection | undefined
   /** Creates the source's queue that vanished; resolves false where it is not ours to create. */
   create(connection: Connection, source: Source): Promise<boolean>
+  /** The headers as the sender wrote them. */
+  arriving(headers: FieldTable): FieldTable
   /** Whether it consumes has changed. */
   changed(): void
   /** It will not consume again. */
   ended(receiver: AmqpReceiver): void
+}
+
+export interface ReceiverPlace {
+  readonly source: Source
+  /** The source's queue, or that of one of its lanes. */
+  readonly queue: string
+  readonly consumeArguments: FieldTable
 }
 
 /** What RabbitMQ takes as a prefetch count (AMQP 0-9-1: a short). */
@@ -54,7 +63,7 @@ export class AmqpReceiver implements Receiver {
   #window: number
   #epoch = 0
   #channel: Channel | undefined
-  #state: 'down' | 'consuming' | 'stopped' = 'down'
+  #state: 'down' | 'consuming' | 'away' | 'stopped' = 'down'
   #reason: string | undefined
   /** Tags of our consumers on the channel. */
   #consumers: string[] = []
@@ -71,18 +80,18 @@ export class AmqpReceiver implements Receiver {
   #attempt = 0
   #retryTimer: NodeJS.Timeout | undefined
 
-  constructor(host: ReceiverHost, source: Source, sink: Sink, options: ReceiverOptions, consumeArguments: FieldTable) {
+  constructor(host: ReceiverHost, place: ReceiverPlace, sink: Sink, { window }: Pick<ReceiverOptions, 'window'>) {
     this.#host = host
-    this.#source = source
+    this.#source = place.source
     this.#sink = sink
-    this.#queue = queueOf(source)
-    this.#window = checkedWindow(options.window, 1)
-    this.#consumeArguments = consumeArguments
+    this.#queue = place.queue
+    this.#window = checkedWindow(window, 1)
+    this.#consumeArguments = place.consumeArguments
   }
 
   /** True while the broker knows our consumer, or while it is paused on a channel that works. */
   get isLive(): boolean {
-    return this.#state === 'consuming'
+    return this.#state === 'consuming' || this.#state === 'away'
   }
 
   /** Why it does not consume. */
@@ -131,6 +140,27 @@ export class AmqpReceiver implements Receiver {
     return done
   }
 
+  /** Does not consume until `join`. What is unsettled goes back in its place; its epoch is over and nobody is told. */
+  async leave(): Promise<void> {
+    if (this.#state === 'stopped') return
+    const channel = this.#channel
+    this.#state = 'away'
+    this.#channel = undefined
+    this.#gathered = []
+    clearTimeout(this.#retryTimer)
+    if (channel !== undefined && !channel.closed) await channel.close()
+  }
+
+  /** Consumes again with this window, behind all others who consume; does not reject. */
+  async join(window: number): Promise<void> {
+    if (this.#state !== 'away') return
+    this.#window = window
+    this.#state = 'down'
+    const connection = this.#host.connection()
+    if (connection === undefined) this.#retryLater()
+    else await this.#reopen(connection)
+  }
+
   async stop(): Promise<void> {
     if (this.#state === 'stopped') return
     const channel = this.#channel
@@ -174,11 +204,14 @@ export class AmqpReceiver implements Receiver {
       if (!channel.closed) await channel.close()
       throw error
     }
-    if (this.#isStopped()) {
+    if (this.#isAway()) {
       if (!channel.closed) await channel.close()
       return
     }
-    if (this.#channel !== channel) throw new Error(this.#reason ?? 'the channel was closed')
+    if (this.#channel !== channel) {
+      if (!channel.closed) await channel.close()
+      throw new Error(this.#reason ?? 'the channel was closed')
+    }
     this.#attempt = 0
     this.#state = 'consuming'
     this.#reason = undefined
@@ -257,7 +290,7 @@ export class AmqpReceiver implements Receiver {
   #take(channel: Channel, delivery: Delivery): void {
     if (channel !== this.#channel) return
     const { deliveryTag, redelivered } = delivery
-    const properties = propertiesOf(delivery)
+    const properties = this.#propertiesOf(delivery)
     this.#unsettled++
     this.#lastTag = deliveryTag
     const gathered = this.#gathered
@@ -269,6 +302,19 @@ export class AmqpReceiver implements Receiver {
       deliveries: deliveriesOf(properties) ?? (redelivered ? undefined : 1),
     })
     if (gathered.length === 1) queueMicrotask(this.#flush)
+  }
+
+  /** A peer may have written what cannot be read, and the broker let it pass: then the body is all there is. */
+  #propertiesOf(delivery: Delivery): BasicProperties {
+    try {
+      const { properties } = delivery
+      if (properties.headers === undefined) return properties
+      const headers = this.#host.arriving(properties.headers)
+      return headers === properties.headers ? properties : { ...properties, headers }
+    } catch (error) {
+      if (error instanceof AmqpError) return {}
+      throw error
+    }
   }
 
   readonly #flush = (): void => {
@@ -309,22 +355,13 @@ export class AmqpReceiver implements Receiver {
     this.#orphans = this.#unsettled
   }
 
-  #isStopped(): boolean {
-    return this.#state === 'stopped'
+  /** Asked across an await, where the compiler takes the state for what it was. */
+  #isAway(): boolean {
+    return this.#state === 'stopped' || this.#state === 'away'
   }
 }
 
-/** A peer may have written what cannot be read, and the broker let it pass: then the body is all there is. */
-function propertiesOf(delivery: Delivery): BasicProperties {
-  try {
-    return delivery.properties
-  } catch (error) {
-    if (error instanceof AmqpError) return {}
-    throw error
-  }
-}
-
-function checkedWindow(messages: number, least: number): number {
+export function checkedWindow(messages: number, least: number): number {
   if (!Number.isInteger(messages) || messages < least || messages > maxWindow) {
     throw new ChasquiError('option-invalid', `A window is a whole number of messages from ${least} to ${maxWindow}.`, {
       details: { window: messages },

@@ -10,12 +10,13 @@
  *
  * No promise and no timer a message: a callback each, and one timer for the earliest deadline.
  */
-import { AmqpError, EncodingError } from '@chasqui/amqp'
+import { AmqpError, type BasicProperties, EncodingError } from '@chasqui/amqp'
 import type { Channel, ConfirmOutcome, Connection } from '@chasqui/amqp/client'
 import { ChasquiError, isChasquiError, type Outgoing, type SendResult, type Target } from '@chasqui/driver'
+import type { Address } from './address.ts'
+import { type DelayRoutes, isDelayed, tooLong } from './delays.ts'
 import { replyCode, textOf } from './failures.ts'
 import { toProperties } from './mapping.ts'
-import { subscriptionQueue } from './queue-names.ts'
 
 export interface SenderOptions {
   /** How many messages may be published and not confirmed. */
@@ -24,8 +25,11 @@ export interface SenderOptions {
   readonly maxWaiting: number
   /** Whether what is confirmed for this target survives a restart of the broker. */
   isDurable(to: Target): boolean
-  /** Creates a target that vanished; resolves false where that is not ours to do. */
-  recreate(to: Target): Promise<boolean>
+  addressOf(outgoing: Outgoing): Address
+  /** Where delayed messages go; undefined where the broker keeps them back itself. */
+  delays(): DelayRoutes | undefined
+  /** Creates the target of a message if it vanished; resolves false where that is not ours to do. */
+  recreate(outgoing: Outgoing): Promise<boolean>
   /** Why nothing can be published now, for the sentence of a time-out; undefined while all is well. */
   obstacle(): string | undefined
 }
@@ -167,24 +171,24 @@ export class Sender {
   }
 
   #publish(channel: Channel, job: Job, index: number, now: number): void {
-    const { to, message } = job.batch[index]!
-    let exchange = ''
-    let routingKey: string
-    if (to.kind === 'topic') {
-      exchange = to.name
-      routingKey = message.type ?? ''
-    } else {
-      routingKey = to.kind === 'subscription' ? subscriptionQueue(to.topic, to.name) : to.name
-    }
+    const outgoing = job.batch[index]!
+    const { to, message } = outgoing
+    let address = this.#options.addressOf(outgoing)
     this.#unconfirmed++
     try {
+      let properties = toProperties(message, now)
+      const delays = message.notBefore === undefined ? undefined : this.#options.delays()
+      if (delays !== undefined && isDelayed(outgoing, now)) {
+        address = detourOf(delays, address, message.notBefore! - now)
+        properties = departing(delays, properties)
+      }
       channel.publishConfirmed(
-        exchange,
-        routingKey,
-        toProperties(message, now),
+        address.exchange,
+        address.routingKey,
+        properties,
         message.body,
         // A topic without a subscription is no failure; a queue that is not there is.
-        exchange === '' ? mandatory : optional,
+        to.kind === 'topic' ? optional : mandatory,
         outcome => {
           this.#unconfirmed--
           this.#settled(job, index, outcome)
@@ -223,7 +227,7 @@ export class Sender {
       giveUp()
       return
     }
-    this.#options.recreate(to).then(
+    this.#options.recreate(outgoing).then(
       recreated => {
         if (!recreated || job.results[index] !== undefined) giveUp()
         else this.#add([outgoing], job.deadline, results => this.#finish(job, index, results[0]!), true)
@@ -275,6 +279,17 @@ export class Sender {
     }
     if (earliest < this.#timerAt) this.#watch(earliest)
   }
+}
+
+function detourOf(delays: DelayRoutes, address: Address, delayMs: number): Address {
+  const detour = delays.detour(address, delayMs)
+  if (detour === undefined) throw tooLong(delayMs)
+  return detour
+}
+
+/** A message that expires on its detour would leave that early; the header bounds its life still. */
+function departing(delays: DelayRoutes, properties: BasicProperties): BasicProperties {
+  return { ...properties, expiration: undefined, headers: delays.departing(properties.headers ?? {}) }
 }
 
 function failure(error: ChasquiError): SendResult {

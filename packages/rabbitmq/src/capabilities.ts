@@ -6,10 +6,10 @@ const rabbitmqMaxBodyBytes = 134_217_728
 
 const common = {
   operations: {
-    delay: 'unsupported',
+    delay: 'emulated',
     expiry: 'native',
-    strictOrder: 'unsupported',
-    keyOrder: 'unsupported',
+    strictOrder: 'emulated',
+    keyOrder: 'emulated',
     transfer: 'unsupported',
     transient: 'native',
     history: 'unsupported',
@@ -27,9 +27,14 @@ const common = {
   },
 } as const satisfies Omit<Capabilities, 'engine'>
 
+/** Our own broker keeps back and keeps in order by itself, and does so for its other clients on the same queues. */
+const chasqui: Capabilities = {
+  engine: 'chasqui',
+  operations: { ...common.operations, delay: 'native', strictOrder: 'native', keyOrder: 'native' },
+  properties: common.properties,
+}
+
 /** @param product what the broker calls itself in its server properties. */
 export function capabilitiesOf(product: unknown): Capabilities {
-  return product === 'Chasqui'
-    ? { engine: 'chasqui', ...common }
-    : { engine: 'rabbitmq', ...common, maxBodyBytes: rabbitmqMaxBodyBytes }
+  return product === 'Chasqui' ? chasqui : { engine: 'rabbitmq', ...common, maxBodyBytes: rabbitmqMaxBodyBytes }
 }

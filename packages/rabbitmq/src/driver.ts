@@ -2,6 +2,7 @@
 import type { Driver, OpenOptions } from '@chasqui/driver'
 import { openAmqpDriver } from '@chasqui/driver-amqp'
 import { capabilitiesOf } from './capabilities.ts'
+import { delayRoutes } from './delay.ts'
 import { readOptions } from './options.ts'
 import { queueArgumentsFor } from './queue-arguments.ts'
 
@@ -19,6 +20,8 @@ export async function open(options: OpenOptions): Promise<Driver> {
     connectTimeoutMs: options.connectTimeoutMs,
     capabilities: serverProperties => capabilitiesOf(serverProperties.product),
     queueArguments: queueArgumentsFor(engine),
+    orderArgument: 'x-chasqui-order',
+    delays: delayRoutes,
     maxUnconfirmed: engine.maxUnconfirmed,
   })
 }

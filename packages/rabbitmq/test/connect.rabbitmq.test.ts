@@ -31,7 +31,10 @@ describe.runIf(brokerUrl)('open', () => {
   test('[capabilities] tells the engine and what it can do', async () => {
     const driver = await openDriver()
     expect(driver.state).toBe('up')
-    expect(driver.capabilities).toMatchObject({ operations: { delay: 'unsupported' }, properties: { durable: true } })
+    expect(driver.capabilities).toMatchObject({
+      operations: { delay: 'emulated', keyOrder: 'emulated' },
+      properties: { durable: true },
+    })
   })
 
   test.each([

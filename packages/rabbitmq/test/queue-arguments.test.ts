@@ -8,7 +8,8 @@ describe('queueArgumentsFor', () => {
   test('[durable: false] has no arguments, as programs that know the name alone declare it', () => {
     for (const of of [quorum, classic]) {
       expect(of({ role: 'queue', durable: false, deadLetter: undefined })).toEqual({})
-      expect(of({ role: 'subscription', durable: false, deadLetter: 'x.dead-letter' })).toEqual({})
+      // Nobody else knows its name, and nobody else would delete it.
+      expect(of({ role: 'subscription', durable: false, deadLetter: undefined })).toEqual({ 'x-expires': 1_800_000 })
     }
   })
 
@@ -27,6 +28,11 @@ describe('queueArgumentsFor', () => {
     const expected = { 'x-queue-type': 'quorum', 'x-delivery-limit': 1_000_000 }
     expect(quorum({ role: 'dead-letter', durable: true, deadLetter: undefined })).toEqual(expected)
     expect(quorum({ role: 'queue', durable: true, deadLetter: undefined })).toEqual(expected)
+  })
+
+  test('[ordered] a lane is not left however often its owner changes', () => {
+    const lane = quorum({ role: 'queue', durable: true, deadLetter: 'x.dead-letter', ordered: true })
+    expect(lane).toMatchObject({ 'x-delivery-limit': 1_000_000, 'x-dead-letter-strategy': 'at-least-once' })
   })
 
   test('[classic] knows no delivery limit and dead-letters what is rejected', () => {
