@@ -36,6 +36,10 @@ export function optionsPage(): string {
   lines.push('', '## RabbitMQ: `connect(url, { engine: { ... } })`', '')
   lines.push('| option | default | bounds |', '| --- | --- | --- |')
   for (const [option, info] of Object.entries(engineOptions)) {
+    if ('defaultText' in info) {
+      lines.push(row(option, info.defaultText, info.bounds))
+      continue
+    }
     const bounds =
       'choices' in info ? info.choices.map(code).join(', ') : `${number(info.min)} to ${number(info.max)} ${info.unit}`
     lines.push(row(option, typeof info.default === 'number' ? number(info.default) : code(info.default), bounds))

@@ -4,7 +4,7 @@
  */
 import type { FieldTable } from '@chasqui/amqp'
 import type { Connection } from '@chasqui/amqp/client'
-import { ChasquiError, type Outgoing } from '@chasqui/driver'
+import { ChasquiError, type Outgoing, type Target } from '@chasqui/driver'
 import type { Address } from './address.ts'
 
 /** How an engine without delays comes by them. */
@@ -14,6 +14,8 @@ export interface DelayRoutes {
    * address has been prepared before it is published to, and may be prepared again.
    */
   prepare(connection: Connection, address: Address): Promise<void>
+  /** What was made may be gone: the next preparation makes everything. */
+  forget(): void
   /** Where to publish for `address` instead; `undefined` for a delay that is longer than this engine can wait. */
   detour(address: Address, delayMs: number): Address | undefined
   /** The headers of a message that leaves on a detour. */
@@ -24,22 +26,25 @@ export interface DelayRoutes {
 
 /** Knows which addresses are prepared, so that only the first delayed message for each waits. */
 export class DelayPreparations {
-  readonly #prepare: (address: Address, outgoing: Outgoing) => Promise<void>
+  readonly #prepare: (address: Address, to: Target) => Promise<void>
   readonly #addressOf: (outgoing: Outgoing) => Address
-  #ready = new Set<string>()
+  /** By place, with what is needed to prepare it again. */
+  #ready = new Map<string, Outgoing>()
   readonly #running = new Map<string, Promise<void>>()
 
   constructor(options: {
-    prepare(address: Address, outgoing: Outgoing): Promise<void>
+    prepare(address: Address, to: Target): Promise<void>
     addressOf(outgoing: Outgoing): Address
   }) {
     this.#prepare = options.prepare
     this.#addressOf = options.addressOf
   }
 
-  /** What was prepared may be gone. */
-  forget(): void {
-    this.#ready = new Set()
+  /** What was prepared may be gone. Returns what to prepare again for those messages that are on their way. */
+  forget(): readonly Outgoing[] {
+    const ready = this.#ready
+    this.#ready = new Map()
+    return [...ready.values()]
   }
 
   /** The messages of a batch that cannot be published yet. */
@@ -47,22 +52,29 @@ export class DelayPreparations {
     return batch.filter(outgoing => isDelayed(outgoing, now) && !this.#ready.has(placeOf(this.#addressOf(outgoing))))
   }
 
-  /** Prepares for these, and resolves with what cannot be. */
+  /** Prepares for these, and resolves with what cannot be. One after another, for each takes a channel. */
   async prepareFor(all: readonly Outgoing[]): Promise<ReadonlyMap<Outgoing, unknown>> {
+    const failures = new Map<string, unknown>()
     const failed = new Map<Outgoing, unknown>()
-    await Promise.all(all.map(outgoing => this.#prepareOne(outgoing).catch(error => failed.set(outgoing, error))))
+    for (const outgoing of all) {
+      const place = placeOf(this.#addressOf(outgoing))
+      if (!this.#ready.has(place) && !failures.has(place)) {
+        await this.#prepareOne(place, outgoing).catch(error => failures.set(place, error))
+      }
+      if (failures.has(place)) failed.set(outgoing, failures.get(place))
+    }
     return failed
   }
 
-  #prepareOne(outgoing: Outgoing): Promise<void> {
-    const address = this.#addressOf(outgoing)
-    const place = placeOf(address)
+  #prepareOne(place: string, outgoing: Outgoing): Promise<void> {
     let running = this.#running.get(place)
     if (running === undefined) {
       const ready = this.#ready
-      running = this.#prepare(address, outgoing)
+      const { to, message } = outgoing
+      running = this.#prepare(this.#addressOf(outgoing), to)
         .then(() => {
-          ready.add(place)
+          // The body may go.
+          ready.set(place, { to, message: { ...message, body: nothing } })
         })
         .finally(() => this.#running.delete(place))
       this.#running.set(place, running)
@@ -70,6 +82,8 @@ export class DelayPreparations {
     return running
   }
 }
+
+const nothing = new Uint8Array(0)
 
 /** The past means now. */
 export function isDelayed({ message: { notBefore } }: Outgoing, now: number): boolean {

@@ -21,6 +21,7 @@ import {
   type Inspector,
   isChasquiError,
   type Outgoing,
+  type QueueInfo,
   type Receiver,
   type ReceiverOptions,
   type SendResult,
@@ -33,12 +34,12 @@ import {
 import { type Address, addressOf } from './address.ts'
 import { backoffMs } from './backoff.ts'
 import { DelayPreparations, type DelayRoutes, isDelayed } from './delays.ts'
-import { queueDepth } from './existing.ts'
+import { depthOf, depthsOf } from './depth.ts'
 import { isLoss, refusal, textOf } from './failures.ts'
 import { notOrdered } from './lanes.ts'
 import { Link } from './link.ts'
 import { OrderedReceiver } from './ordered-receiver.ts'
-import { laneQueues, queueOf } from './queue-names.ts'
+import { queueOf } from './queue-names.ts'
 import { AmqpReceiver, type ReceiverHost } from './receiver.ts'
 import { Scratch } from './scratch.ts'
 import { Sender } from './sender.ts'
@@ -61,6 +62,8 @@ export interface AmqpDriverOptions {
   readonly orderArgument?: string
   /** How messages are kept back where the broker does not do it. */
   readonly delays?: DelayRoutes
+  /** Every queue there is, where the engine has a way to tell; resolves `undefined` where it has none now. */
+  readonly listQueues?: () => Promise<readonly QueueInfo[] | undefined>
   /** How many messages may be published and not confirmed. Default 4,096. */
   readonly maxUnconfirmed?: number
   /** Puts the failure of a first connection into the engine's own words. */
@@ -97,22 +100,10 @@ class AmqpDriver implements Driver {
   #closing: Promise<void> | undefined
 
   readonly inspector: Inspector = {
-    depth: async source => {
-      const name = queueOf(source)
-      return await this.#withScratch(async scratch => {
-        let sum: { ready: number; consumers: number } | undefined
-        for (const queue of laneQueues(name, await this.#topology.findLanes(scratch, name))) {
-          const depth = await queueDepth(scratch, queue)
-          if (depth === undefined) continue
-          sum = {
-            ready: (sum?.ready ?? 0) + depth.messageCount,
-            // Of a lane's consumers the broker tells the active one alone.
-            consumers: Math.max(sum?.consumers ?? 0, depth.consumerCount),
-          }
-        }
-        return sum
-      })
-    },
+    depth: source => this.#withScratch(scratch => depthOf(scratch, this.#topology, queueOf(source))),
+    queues: async () =>
+      (await this.#options.listQueues?.()) ??
+      (await this.#withScratch(scratch => depthsOf(scratch, this.#topology.queueNames))),
   }
 
   constructor(options: AmqpDriverOptions) {
@@ -128,7 +119,7 @@ class AmqpDriver implements Driver {
       obstacle: () => this.#obstacle(),
     })
     this.#preparations = new DelayPreparations({
-      prepare: async (address, { to }) => {
+      prepare: async (address, to) => {
         const prepare = () => this.#guarded(async () => await this.#delays?.prepare(await this.#control(), address))
         try {
           await prepare()
@@ -229,11 +220,19 @@ class AmqpDriver implements Driver {
       this.#capabilities = this.#options.capabilities(connection.serverProperties)
       if (this.#capabilities.operations.keyOrder === 'emulated') this.#topology.keepLanes()
     }
-    this.#preparations.forget()
     connection.onDrain(() => this.#sender.pump())
     connection.onUnblocked(() => this.#sender.pump())
     await this.#topology.restore(connection)
     await this.#openSenderChannel(connection)
+    // Once the link is up, which waits for us here: what is due meanwhile must find its place.
+    void this.#prepareAgain()
+  }
+
+  async #prepareAgain(): Promise<void> {
+    const forgotten = this.#preparations.forget()
+    this.#delays?.forget()
+    // Those that fail are tried again with the next message.
+    await this.#preparations.prepareFor(forgotten)
   }
 
   async #openSenderChannel(connection: Connection): Promise<void> {
@@ -252,7 +251,7 @@ class AmqpDriver implements Driver {
 
   async #recoverChannel(connection: Connection, error: Error | undefined): Promise<void> {
     const missing = error instanceof AmqpError ? /no exchange '([^']*)'/.exec(error.replyText)?.[1] : undefined
-    this.#preparations.forget()
+    if (missing !== undefined) void this.#prepareAgain()
     if (missing !== undefined) await this.#topology.ensure(connection, 'topic', missing)
     await this.#openSenderChannel(connection)
   }
@@ -322,6 +321,7 @@ class AmqpDriver implements Driver {
     if (this.#delays !== undefined && isDelayed(outgoing, Date.now())) {
       // Part of its way is gone.
       this.#preparations.forget()
+      this.#delays.forget()
       return (await this.#preparations.prepareFor([outgoing])).size === 0
     }
     return await this.#ensure(outgoing.to)

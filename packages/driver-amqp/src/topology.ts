@@ -113,6 +113,16 @@ export class TopologyKeeper {
     return this.#known.get(`${kind}:${name}`)?.found.durable === true
   }
 
+  /** The queues that were declared here, lanes and all, in the order of their names. */
+  get queueNames(): readonly string[] {
+    const queues = [...this.#known.values()].filter(({ destination }) => destination.kind !== 'topic')
+    const names = queues.flatMap(({ destination, found }) => laneQueues(queueOf(destination), found.lanes))
+    const deadLetters = queues.map(({ destination }) =>
+      'deadLetter' in destination ? destination.deadLetter : undefined,
+    )
+    return [...new Set([...names, ...deadLetters.filter(name => name !== undefined)])].sort()
+  }
+
   /** See `Driver.declare`. */
   async declare(connection: Connection, topology: Topology, { create }: DeclareOptions): Promise<void> {
     await Scratch.with(connection, async scratch => {

@@ -20,9 +20,10 @@
  */
 import { createHash } from 'node:crypto'
 import { AmqpError, type FieldTable, type FieldValue } from '@chasqui/amqp'
-import type { Channel } from '@chasqui/amqp/client'
+import type { Channel, Connection } from '@chasqui/amqp/client'
 import { ChasquiError } from '@chasqui/driver'
 import type { Address, DelayRoutes } from '@chasqui/driver-amqp'
+import { bringBack, type Orphanage } from './orphans.ts'
 
 /** The shortest time that a message is kept, in milliseconds. */
 const stepMs = 100
@@ -38,7 +39,7 @@ const notFound = 404
 const dueExchange = 'chasqui.due.delayed'
 const orphanExchange = 'chasqui.undeliverable.delayed'
 const sinkQueue = 'chasqui.sink.delayed'
-/** Holds delayed messages whose queue was gone when their moment came, for a person to look at. */
+/** Holds delayed messages whose queue was gone when their moment came, until a delayed message is sent there again. */
 const undeliverableQueue = 'chasqui.undeliverable.delayed'
 
 const anyBits = Array(levels).fill('*').join('.')
@@ -47,28 +48,71 @@ const levelQueue = /^chasqui\.\d\d\.delayed$/
 /** A queue at which a message waits, or the sink: durable, and handing on at least once. */
 const quorum = { 'x-queue-type': 'quorum', 'x-overflow': 'reject-publish' } as const
 
-export const delayRoutes: DelayRoutes = {
-  async prepare(connection, address) {
-    const channel = await connection.openChannel()
-    try {
-      await declareLevels(channel)
-      await bindPlace(channel, address)
-    } catch (error) {
-      throw error instanceof AmqpError ? unprepared(error, address) : error
-    } finally {
-      if (!channel.closed) await channel.close()
-    }
-  },
+/** The detours of one driver. */
+export class DelayLevels implements DelayRoutes {
+  /** Connections on which the levels were declared. */
+  #declared = new WeakMap<Connection, Promise<void>>()
 
-  detour(address, delayMs) {
+  async prepare(connection: Connection, address: Address): Promise<void> {
+    try {
+      let declared = this.#declared.get(connection)
+      if (declared === undefined) {
+        declared = withChannel(connection, declareLevels)
+        this.#declared.set(connection, declared)
+      }
+      await declared
+      const orphans = await withChannel(connection, channel => bindPlace(channel, address))
+      if (orphans > 0) await bringBack(connection, orphanageOf(address))
+    } catch (error) {
+      this.#declared.delete(connection)
+      throw error instanceof AmqpError ? unprepared(error, address) : error
+    }
+  }
+
+  forget(): void {
+    this.#declared = new WeakMap()
+  }
+
+  detour(address: Address, delayMs: number): Address | undefined {
     const steps = Math.ceil(delayMs / stepMs)
     if (steps > longestSteps) return undefined
     const highest = 31 - Math.clz32(steps)
     return { exchange: levelName(highest), routingKey: detourKey(steps, address) }
-  },
+  }
 
-  departing: withoutDeaths,
-  arriving: withoutOurDeaths,
+  departing(headers: FieldTable): FieldTable {
+    return withoutDeaths(headers)
+  }
+
+  arriving(headers: FieldTable): FieldTable {
+    return withoutOurDeaths(headers)
+  }
+}
+
+async function withChannel<Result>(
+  connection: Connection,
+  work: (channel: Channel) => Promise<Result>,
+): Promise<Result> {
+  const channel = await connection.openChannel()
+  try {
+    return await work(channel)
+  } finally {
+    if (!channel.closed) await channel.close()
+  }
+}
+
+/** Orphans of this place, which end as they would have without a detour; of a topic, with the key that they were sent with. */
+function orphanageOf(address: Address): Orphanage {
+  const place = placeOf(address)
+  return {
+    queue: undeliverableQueue,
+    addressOf(routingKey) {
+      const [, ...parts] = new RegExp(`^(?:[01]\\.){${levels}}([^.]*)(?:\\.(.*))?$`).exec(routingKey) ?? []
+      if (parts[0] !== place) return undefined
+      return address.exchange === '' ? address : { exchange: address.exchange, routingKey: parts[1] ?? '' }
+    },
+    restored: properties => ({ ...properties, headers: withoutDeaths(properties.headers ?? {}) }),
+  }
 }
 
 function unprepared(cause: AmqpError, { exchange, routingKey }: Address): ChasquiError {
@@ -165,7 +209,8 @@ async function declareLevels(channel: Channel): Promise<void> {
   await all(made)
 }
 
-async function bindPlace(channel: Channel, address: Address): Promise<void> {
+/** Resolves with the number of messages that have no place, this one's perhaps. */
+async function bindPlace(channel: Channel, address: Address): Promise<number> {
   const { exchange } = address
   const pattern = `${anyBits}.${placeOf(address)}`
   if (exchange === '') await channel.bindQueue(address.routingKey, dueExchange, pattern)
@@ -175,6 +220,8 @@ async function bindPlace(channel: Channel, address: Address): Promise<void> {
       channel.bindQueue(sinkQueue, dueExchange, `${pattern}.#`),
     ])
   }
+  const { messageCount } = await channel.declareQueue(undeliverableQueue, { passive: true })
+  return messageCount
 }
 
 /** The first failure; the others follow from it, for it closed the channel. */

@@ -2,7 +2,8 @@
 import type { Driver, OpenOptions } from '@chasqui/driver'
 import { openAmqpDriver } from '@chasqui/driver-amqp'
 import { capabilitiesOf } from './capabilities.ts'
-import { delayRoutes } from './delay.ts'
+import { DelayLevels } from './delay.ts'
+import { listQueues } from './inspect.ts'
 import { readOptions } from './options.ts'
 import { queueArgumentsFor } from './queue-arguments.ts'
 
@@ -14,14 +15,22 @@ import { queueArgumentsFor } from './queue-arguments.ts'
  * `access-refused`, `certificate-untrusted` or `protocol-error`.
  */
 export async function open(options: OpenOptions): Promise<Driver> {
-  const { endpoints, engine } = readOptions(options)
+  const { endpoints, engine, management } = readOptions(options)
   return await openAmqpDriver({
     endpoints,
     connectTimeoutMs: options.connectTimeoutMs,
     capabilities: serverProperties => capabilitiesOf(serverProperties.product),
     queueArguments: queueArgumentsFor(engine),
     orderArgument: 'x-chasqui-order',
-    delays: delayRoutes,
+    delays: new DelayLevels(),
+    listQueues: async () => {
+      try {
+        return await listQueues(management)
+      } catch (error) {
+        if (management.isGiven) throw error
+        return undefined
+      }
+    },
     maxUnconfirmed: engine.maxUnconfirmed,
   })
 }

@@ -1,6 +1,7 @@
 /** What a user may set for RabbitMQ: the URL's parts, the options of `connect`, and those of this engine alone. */
 import type { ConnectionOptions } from '@chasqui/amqp/client'
 import { ChasquiError, type OpenOptions, type TlsOptions } from '@chasqui/driver'
+import type { ManagementAccess } from './inspect.ts'
 import { type ParsedUrl, parseUrl } from './url.ts'
 
 /** The options of this engine alone: `connect(url, { engine: { ... } })`. */
@@ -18,6 +19,12 @@ export interface RabbitmqOptions {
   readonly maxUnconfirmed?: number
   /** `EXTERNAL` signs in with the client's certificate (`tls.cert` and `tls.key`). Default `PLAIN`. */
   readonly mechanism?: 'PLAIN' | 'EXTERNAL'
+  /**
+   * RabbitMQ's management interface, `http://host:15672` or behind `https://`, for the list of all queues. It is asked
+   * as the user of the connection. Default: port 15672 of the first host is tried; where nothing answers, the queues
+   * that this connection uses are all that is listed.
+   */
+  readonly managementUrl?: string
 }
 
 /** Each option once: default and bounds, or the choices. */
@@ -27,17 +34,31 @@ export const engineOptions = {
   deliveryLimit: { default: 20, min: 1, max: 1_000_000, unit: 'returns' },
   maxUnconfirmed: { default: 4096, min: 1, max: 65_535, unit: 'messages' },
   mechanism: { default: 'PLAIN', choices: ['PLAIN', 'EXTERNAL'] },
+  managementUrl: {
+    defaultText: 'port 15672 of the first host, if something answers there',
+    bounds: 'an http or https URL',
+  },
 } as const satisfies Record<keyof RabbitmqOptions, OptionInfo>
 
 type OptionInfo =
   | { readonly default: number; readonly min: number; readonly max: number; readonly unit: string }
   | { readonly default: string; readonly choices: readonly string[] }
+  | { readonly defaultText: string; readonly bounds: string }
 
 export interface Settings {
   /** One for each host, in the order given. */
   readonly endpoints: readonly ConnectionOptions[]
-  readonly engine: Required<RabbitmqOptions>
+  readonly engine: EngineSettings
+  readonly management: ManagementAccess & {
+    /** The user said where it is: then it is a failure if nothing answers. */
+    readonly isGiven: boolean
+  }
 }
+
+type EngineSettings = Required<Omit<RabbitmqOptions, 'managementUrl'>> & Pick<RabbitmqOptions, 'managementUrl'>
+
+/** Where RabbitMQ's management interface listens unless it is told otherwise. */
+const managementPort = 15_672
 
 /** RabbitMQ's own account for local use, which it accepts over loopback only. */
 const defaultAccount = { username: 'guest', password: 'guest' } as const
@@ -61,10 +82,14 @@ export function readOptions(options: OpenOptions): Settings {
       "The mechanism EXTERNAL signs in with the client's certificate. Give tls.cert and tls.key, and an amqps:// URL.",
     )
   }
-  return { endpoints: urls.flatMap(url => endpointsOf(url, options, engine)), engine }
+  const endpoints = urls.flatMap(url => endpointsOf(url, options, engine))
+  const { host, vhost = '/', username = '', password = '' } = endpoints[0]!
+  const url = engine.managementUrl ?? `http://${host?.includes(':') ? `[${host}]` : host}:${managementPort}`
+  const management = { url, vhost, username, password, isGiven: engine.managementUrl !== undefined }
+  return { endpoints, engine, management }
 }
 
-function endpointsOf(url: ParsedUrl, options: OpenOptions, engine: Required<RabbitmqOptions>): ConnectionOptions[] {
+function endpointsOf(url: ParsedUrl, options: OpenOptions, engine: EngineSettings): ConnectionOptions[] {
   const username = options.username ?? url.username ?? defaultAccount.username
   // A password belongs to its user: that of the URL is not tried with the user of the options.
   const password =
@@ -99,7 +124,7 @@ function pem(value: string | Uint8Array | undefined): string | Buffer | undefine
   return value === undefined || typeof value === 'string' ? value : Buffer.from(value)
 }
 
-function readEngineOptions(given: Readonly<Record<string, unknown>>): Required<RabbitmqOptions> {
+function readEngineOptions(given: Readonly<Record<string, unknown>>): EngineSettings {
   for (const name of Object.keys(given)) {
     if (!Object.hasOwn(engineOptions, name)) {
       throw new ChasquiError(
@@ -115,7 +140,22 @@ function readEngineOptions(given: Readonly<Record<string, unknown>>): Required<R
     deliveryLimit: numberOption(given, 'deliveryLimit'),
     maxUnconfirmed: numberOption(given, 'maxUnconfirmed'),
     mechanism: choiceOption(given, 'mechanism'),
+    managementUrl: urlOption(given.managementUrl),
   }
+}
+
+function urlOption(value: unknown): string | undefined {
+  if (value === undefined) return undefined
+  const url = typeof value === 'string' ? URL.parse(value) : null
+  const isPlain = url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.search === ''
+  if (!isPlain) {
+    throw new ChasquiError(
+      'option-invalid',
+      'The option managementUrl looks like http://host:15672, without a user: it is asked as the user of the connection.',
+      { details: { option: 'managementUrl' } },
+    )
+  }
+  return url.href.replace(/\/$/, '')
 }
 
 function numberOption(

@@ -172,18 +172,26 @@ describe.runIf(brokerUrl)('delay', () => {
     const name = uniqueName()
     const driver = await openWith(queue(name))
     await driver.send([delayed(name, `orphan of ${name}`, 1000)], inSeconds(10))
-    const channel = await (await foreignConnection()).openChannel()
-    await channel.deleteQueue(name)
-    const found: string[] = []
-    await channel.consume(undeliverable, {}, delivery => {
-      const text = Buffer.from(delivery.body).toString()
-      // Other tests' and runs' orphans stay for them.
-      if (text !== `orphan of ${name}`) return
-      found.push(text)
-      channel.ack(delivery.deliveryTag)
-    })
-    await poll(() => expect(found).toEqual([`orphan of ${name}`]))
-    await channel.close()
+    const connection = await foreignConnection()
+    await (await connection.openChannel()).deleteQueue(name)
+    const seen = async () => {
+      const looking = await connection.openChannel()
+      const texts: string[] = []
+      for (let one = await looking.get(undeliverable); one !== undefined; one = await looking.get(undeliverable)) {
+        texts.push(Buffer.from(one.body).toString())
+      }
+      await looking.close()
+      return texts
+    }
+    await poll(async () => expect(await seen()).toContain(`orphan of ${name}`))
+
+    // The next delayed message for a queue of that name brings it back.
+    const another = await openWith(queue(name))
+    const sink = await collect(another, { kind: 'queue', name })
+    await another.send([delayed(name, 'next', 100)], inSeconds(10))
+    await poll(() => expect(sink.texts.toSorted()).toEqual(['next', `orphan of ${name}`]))
+    expect(sink.items.every(({ message }) => Object.keys(message.headers).length === 0)).toBe(true)
+    expect(await seen()).not.toContain(`orphan of ${name}`)
   })
 
   test('[missing] a queue that never was is refused at once, its neighbours go', async () => {

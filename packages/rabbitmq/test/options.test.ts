@@ -28,7 +28,20 @@ describe('readOptions', () => {
       deliveryLimit: 20,
       maxUnconfirmed: 4096,
       mechanism: 'PLAIN',
+      managementUrl: undefined,
     })
+  })
+
+  test('[managementUrl] is the first host unless it is given, with the user and the virtual host of the connection', () => {
+    expect(read({ urls: ['amqp://u:p@[::1]/v'] }).management).toEqual({
+      url: 'http://[::1]:15672',
+      vhost: 'v',
+      username: 'u',
+      password: 'p',
+      isGiven: false,
+    })
+    const given = read({ engine: { managementUrl: 'https://proxy/rabbit/' } })
+    expect(given.management).toMatchObject({ url: 'https://proxy/rabbit', isGiven: true })
   })
 
   test('[urls] a list and a URL of several hosts are one list of endpoints, in order', () => {
