@@ -2,6 +2,7 @@
 import { isChasquiError } from '@chasqui/driver'
 import { Command, CommanderError } from 'commander'
 import { brokerCommand } from './commands/broker.ts'
+import { queuesCommand } from './commands/queues.ts'
 
 /** Exit codes, as scripts see them. */
 const exitCode = { ok: 0, failed: 1, usage: 2 } as const
@@ -17,7 +18,7 @@ export async function run(words: readonly string[], version: string): Promise<nu
     .exitOverride()
     .showHelpAfterError('(chasqui --help lists the commands)')
     .configureHelp({ helpWidth: Math.min(process.stdout.columns ?? 80, 100) })
-  program.addCommand(brokerCommand().exitOverride())
+  for (const command of [brokerCommand(), queuesCommand()]) program.addCommand(command.exitOverride())
   try {
     await program.parseAsync(words, { from: 'user' })
     return exitCode.ok

@@ -9,6 +9,13 @@ import { onTestFinished } from 'vitest'
 
 const bin = fileURLToPath(new URL('../../chasqui/src/bin.ts', import.meta.url))
 
+/** An empty directory that goes with the test. */
+export function scratchDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'chasqui-cli-'))
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+
 export class CommandLine {
   readonly child: ChildProcess
   readonly directory: string
@@ -20,7 +27,7 @@ export class CommandLine {
   /** Starts it in an empty directory of its own, which goes with the test, as the process does. */
   constructor(...words: string[]) {
     this.directory = mkdtempSync(join(tmpdir(), 'chasqui-cli-'))
-    const { CHASQUI_URL: _url, COLUMNS: _columns, ...env } = process.env
+    const { CHASQUI_URL: _url, NODE_ENV: _mode, COLUMNS: _columns, ...env } = process.env
     this.child = spawn(process.execPath, ['--conditions=@chasqui/source', bin, ...words], { cwd: this.directory, env })
     this.child.stdout!.on('data', text => {
       this.out += text
@@ -43,6 +50,14 @@ export class CommandLine {
   /** The exit code, or the signal that ended it. */
   get ended(): Promise<number> {
     return this.#ended
+  }
+
+  /** Runs it to its end, with this on its standard input. */
+  static async run(words: readonly string[], input = ''): Promise<{ code: number; out: string; err: string }> {
+    const command = new CommandLine(...words)
+    command.child.stdin!.end(input)
+    const code = await command.ended
+    return { code, out: command.out, err: command.err }
   }
 
   /** The first whole line on standard output. */

@@ -101,9 +101,13 @@ class AmqpDriver implements Driver {
 
   readonly inspector: Inspector = {
     depth: source => this.#withScratch(scratch => depthOf(scratch, this.#topology, queueOf(source))),
-    queues: async () =>
-      (await this.#options.listQueues?.()) ??
-      (await this.#withScratch(scratch => depthsOf(scratch, this.#topology.queueNames))),
+    queues: async () => {
+      const all = await this.#options.listQueues?.()
+      if (all !== undefined) return all
+      const { queueNames } = this.#topology
+      if (queueNames.length === 0) throw noList()
+      return await this.#withScratch(scratch => depthsOf(scratch, queueNames))
+    },
   }
 
   constructor(options: AmqpDriverOptions) {
@@ -402,6 +406,14 @@ class AmqpDriver implements Driver {
     }
     return publisher.state === 'blocked' ? { state: 'blocked', reason: publisher.reason } : { state: 'up' }
   }
+}
+
+/** An empty list would say that there are none. */
+function noList(): ChasquiError {
+  return new ChasquiError(
+    'unsupported',
+    'AMQP knows no list of queues. Ask for each by its name, or turn on what lists them: `rabbitmq-plugins enable rabbitmq_management`.',
+  )
 }
 
 function closedError(): ChasquiError {

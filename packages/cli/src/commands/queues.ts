@@ -1,0 +1,89 @@
+/** `chasqui queues`: how full queues are, who consumes from them, and how fast they move. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Bus } from '@chasqui/core'
+import { ChasquiError } from '@chasqui/core'
+import type { QueueInfo } from '@chasqui/driver'
+import { Command, Option } from 'commander'
+import { seconds } from '../arguments.ts'
+import type { Session, SessionOptions } from '../session.ts'
+import { jsonOption, urlOption, withSession } from '../session.ts'
+import type { Column } from '../table.ts'
+import { count, duration } from '../table.ts'
+
+interface Options extends SessionOptions {
+  readonly watch?: true | number
+}
+
+const examples = `
+A subscription is the queue TOPIC.SUBSCRIPTION. RabbitMQ lists its queues where its
+management plugin is enabled; elsewhere name them. What an engine does not tell
+is left empty.
+
+Examples:
+  chasqui queues
+  chasqui queues orders orders.dead-letter --watch
+  chasqui queues --url amqp://localhost --json
+`
+
+export function queuesCommand(): Command {
+  return new Command('queues')
+    .description('Show the queues: what waits in them, who consumes, how fast they move.')
+    .argument('[names...]', 'only these; a name that does not exist is a failure')
+    .addOption(
+      new Option('--watch [seconds]', 'again every so many seconds, until Ctrl-C').argParser(seconds).preset(2),
+    )
+    .addOption(urlOption())
+    .addOption(jsonOption())
+    .addHelpText('after', examples)
+    .action((names: string[], options: Options) =>
+      withSession(options, { looks: true }, session => show(session, names, options)),
+    )
+}
+
+const columns: readonly Column<QueueInfo>[] = [
+  { title: 'QUEUE', cell: queue => queue.name, shrinks: true },
+  { title: 'READY', cell: queue => count(queue.ready), align: 'right' },
+  { title: 'UNSETTLED', cell: queue => known(queue.unsettled, count), align: 'right' },
+  { title: 'CONSUMERS', cell: queue => count(queue.consumers), align: 'right' },
+  { title: 'IN/S', cell: queue => known(queue.publishRate, rate), align: 'right' },
+  { title: 'OUT/S', cell: queue => known(queue.deliverRate, rate), align: 'right' },
+  { title: 'OLDEST', cell: queue => known(queue.oldestAgeMs, duration), align: 'right' },
+]
+
+async function show({ bus, signal, output }: Session, names: readonly string[], options: Options): Promise<void> {
+  const everyMs = options.watch === undefined ? undefined : Number(options.watch) * 1000
+  for (;;) {
+    const queues = names.length === 0 ? await all(bus) : await Promise.all(names.map(name => one(bus, name)))
+    if (everyMs !== undefined && output.isTerminal && !output.json) output.clear()
+    await output.rows(queues, columns, 'There are no queues.')
+    if (everyMs === undefined) return
+    await sleep(everyMs, undefined, { signal }).catch(() => undefined)
+    if (signal.aborted) return
+  }
+}
+
+async function all(bus: Bus): Promise<readonly QueueInfo[]> {
+  const list = bus.inspector?.queues
+  if (list !== undefined) return await list.call(bus.inspector)
+  throw new ChasquiError(
+    'unsupported',
+    `The engine ${bus.capabilities.engine} lists no queues. Name them: chasqui queues NAME...`,
+  )
+}
+
+async function one(bus: Bus, name: string): Promise<QueueInfo> {
+  const depth = await bus.inspector?.depth({ kind: 'queue', name })
+  if (depth !== undefined) return { name, ...depth }
+  throw new ChasquiError(
+    'destination-missing',
+    `There is no queue "${name}". \`chasqui queues\` lists those that are there.`,
+  )
+}
+
+function known(number: number | undefined, text: (number: number) => string): string {
+  return number === undefined ? '' : text(number)
+}
+
+function rate(perSecond: number): string {
+  return perSecond >= 10 || perSecond === 0 ? count(Math.round(perSecond)) : perSecond.toFixed(1)
+}
