@@ -1,7 +1,7 @@
 /**
- * Real brokers for tests and benches: `npm run brokers -- start rabbitmq`, `stop`, `status`, `urls`, `kill`, `restart`,
+ * Real brokers for tests and benches: `npm run brokers -- start rabbitmq` (or `rabbitmq4`), `stop`, `status`, `urls`, `kill`, `restart`,
  * `freeze`, `thaw`, `memory-limit`. From the Debian package where it is installed, else from Docker (compose.yaml) where
- * that runs, else the package is installed when we are root.
+ * that runs, else the package is installed when we are root. RabbitMQ 4 from a newer Debian in a directory of its own.
  */
 import { globSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
@@ -10,7 +10,7 @@ import { DockerRabbitmq, dockerRuns } from './brokers/docker.ts'
 import { BrokerScriptError } from './brokers/process.ts'
 import { RabbitmqNode, rabbitmqIsInstalled } from './brokers/rabbitmq.ts'
 
-const usage = `Usage: npm run brokers -- COMMAND [rabbitmq] [--port N] [--tls-port N] [--docker] [--json] [--all]
+const usage = `Usage: npm run brokers -- COMMAND [rabbitmq | rabbitmq4] [--port N] [--tls-port N] [--docker] [--json] [--all]
   start      brings the broker up; does nothing if it is
   stop       stops it by its process id;  --all also those that interrupted test runs left, and deletes these
   restart    stops and starts it
@@ -48,14 +48,21 @@ export interface BrokerOptions {
   readonly port: number
   readonly tlsPort: number
   readonly docker?: boolean
+  /** 4: RabbitMQ 4.0 from Debian trixie, as root only. Default: what Debian bookworm has, 3.10. */
+  readonly major?: 4
 }
 
 const brokersDirectory = join(import.meta.dirname, '..', '.brokers')
 
 export const defaultRabbitmq: BrokerOptions = { name: 'rabbitmq', port: 5672, tlsPort: 5671 }
+export const defaultRabbitmq4: BrokerOptions = { name: 'rabbitmq4', port: 5682, tlsPort: 5681, major: 4 }
 
 export async function rabbitmq(options: BrokerOptions = defaultRabbitmq): Promise<BrokerControl> {
   const directory = options.directory ?? join(brokersDirectory, options.name)
+  if (options.major === 4) {
+    const root = join(brokersDirectory, 'roots', 'trixie')
+    return await RabbitmqNode.at({ ...options, directory, name: `chasqui-${options.name}`, root })
+  }
   const useDocker = options.docker ?? (!rabbitmqIsInstalled() && (await dockerRuns()))
   return useDocker
     ? await DockerRabbitmq.at({ ...options, directory })
@@ -80,19 +87,22 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(usage)
     return values.help ? 0 : 2
   }
-  const engine =
-    rest.find(word => word === 'rabbitmq') ?? (command === 'memory-limit' ? 'rabbitmq' : (rest[0] ?? 'rabbitmq'))
-  if (engine !== 'rabbitmq') throw new BrokerScriptError(`There is no broker "${engine}"; there is: rabbitmq.`)
+  const named = rest.find(word => defaults.has(word)) ?? (command === 'memory-limit' ? 'rabbitmq' : rest[0])
+  const engine = named ?? 'rabbitmq'
+  const usual = defaults.get(engine)
+  if (usual === undefined) {
+    throw new BrokerScriptError(`There is no broker "${engine}"; there are: ${[...defaults.keys()].join(', ')}.`)
+  }
   const broker = await rabbitmq({
-    ...defaultRabbitmq,
-    port: portOption('--port', values.port, defaultRabbitmq.port),
-    tlsPort: portOption('--tls-port', values['tls-port'], defaultRabbitmq.tlsPort),
+    ...usual,
+    port: portOption('--port', values.port, usual.port),
+    tlsPort: portOption('--tls-port', values['tls-port'], usual.tlsPort),
     ...(values.docker ? { docker: true } : {}),
   })
   const describe = () => {
     const { url, tlsUrl, caPath, pid, running } = broker
     if (values.json) return JSON.stringify({ engine, running, url, tlsUrl, caPath, pid })
-    return running ? `rabbitmq is up: ${url} and ${tlsUrl} (CA ${caPath}), process ${pid}` : 'rabbitmq is down'
+    return running ? `${engine} is up: ${url} and ${tlsUrl} (CA ${caPath}), process ${pid}` : `${engine} is down`
   }
   switch (command) {
     case 'start':
@@ -103,16 +113,16 @@ async function main(args: readonly string[]): Promise<number> {
     case 'thaw':
       await broker[command]()
       if (command === 'stop' && values.all) await removeLeftovers()
-      console.log(command === 'freeze' ? 'rabbitmq is frozen' : describe())
+      console.log(command === 'freeze' ? `${engine} is frozen` : describe())
       return 0
     case 'memory-limit': {
-      const text = rest.find(word => word !== 'rabbitmq')
+      const text = rest.find(word => word !== engine)
       const bytes = text === 'default' ? undefined : Number(text)
       if (bytes !== undefined && !(Number.isInteger(bytes) && bytes >= 0)) {
         throw new BrokerScriptError('memory-limit takes a number of bytes, or `default`.')
       }
       await broker.setMemoryLimit(bytes)
-      console.log(`rabbitmq's memory limit: ${bytes === undefined ? 'default' : `${bytes} bytes`}`)
+      console.log(`${engine}'s memory limit: ${bytes === undefined ? 'default' : `${bytes} bytes`}`)
       return 0
     }
     case 'status':
@@ -120,19 +130,25 @@ async function main(args: readonly string[]): Promise<number> {
       return broker.running ? 0 : 1
     case 'urls':
       if (!broker.running) return 1
-      if (values.json) console.log(JSON.stringify(environmentOf(broker)))
-      else for (const [name, value] of Object.entries(environmentOf(broker))) console.log(`${name}=${value}`)
+      if (values.json) console.log(JSON.stringify(environmentOf(broker, usual.major)))
+      else
+        for (const [name, value] of Object.entries(environmentOf(broker, usual.major))) console.log(`${name}=${value}`)
       return 0
     default:
       throw new BrokerScriptError(`There is no command "${command}".\n${usage}`)
   }
 }
 
-/** Stops and deletes every instance in .brokers but the default one. */
+const defaults: ReadonlyMap<string, BrokerOptions> = new Map([
+  ['rabbitmq', defaultRabbitmq],
+  ['rabbitmq4', defaultRabbitmq4],
+])
+
+/** Stops and deletes every instance in .brokers but the default ones. */
 async function removeLeftovers(): Promise<void> {
   for (const path of globSync('*/{node,container}.json', { cwd: brokersDirectory })) {
     const name = dirname(path)
-    if (name === defaultRabbitmq.name) continue
+    if (defaults.has(name)) continue
     const docker = basename(path) === 'container.json'
     await (await rabbitmq({ name, port: 0, tlsPort: 0, docker })).remove()
     console.log(`removed ${name}`)
@@ -140,7 +156,8 @@ async function removeLeftovers(): Promise<void> {
 }
 
 /** The variables by which tests and benches find a running broker. */
-export function environmentOf(broker: BrokerControl): Record<string, string> {
+export function environmentOf(broker: BrokerControl, major?: 4): Record<string, string> {
+  if (major === 4) return { CHASQUI_RABBITMQ4_URL: broker.url }
   return {
     CHASQUI_RABBITMQ_URL: broker.url,
     CHASQUI_RABBITMQ_TLS_URL: broker.tlsUrl,

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { succeeds } from './brokers/process.ts'
-import { environmentOf, rabbitmq } from './brokers.ts'
+import { defaultRabbitmq4, environmentOf, rabbitmq } from './brokers.ts'
 
 export interface Engine {
   readonly name: string
@@ -16,7 +16,7 @@ export interface Engine {
 }
 
 export async function engines(): Promise<Engine[]> {
-  return await Promise.all([rabbitmqEngine(), pikaEngine()])
+  return await Promise.all([rabbitmqEngine(), rabbitmq4Engine(), pikaEngine()])
 }
 
 async function rabbitmqEngine(): Promise<Engine> {
@@ -26,6 +26,16 @@ async function rabbitmqEngine(): Promise<Engine> {
   if (url !== undefined && url !== '') return { name, advice, environment: { CHASQUI_RABBITMQ_URL: url } }
   const broker = await rabbitmq()
   return { name, advice, environment: broker.running ? environmentOf(broker) : undefined }
+}
+
+async function rabbitmq4Engine(): Promise<Engine> {
+  const name = 'rabbitmq4'
+  const advice = 'as root: npm run brokers -- start rabbitmq4, or set CHASQUI_RABBITMQ4_URL'
+  const url = process.env.CHASQUI_RABBITMQ4_URL
+  if (url !== undefined && url !== '') return { name, advice, environment: { CHASQUI_RABBITMQ4_URL: url } }
+  const broker = await rabbitmq(defaultRabbitmq4)
+  const { major } = defaultRabbitmq4
+  return { name, advice, environment: broker.running ? environmentOf(broker, major) : undefined }
 }
 
 /** The Python client: CHASQUI_PYTHON, a virtual environment in .brokers/python, or the machine's python3. */

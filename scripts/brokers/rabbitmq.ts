@@ -21,6 +21,7 @@ import {
   succeeds,
   waitForExit,
 } from './process.ts'
+import { insideRoot, makeRoot } from './root.ts'
 
 const binDirectory = '/usr/lib/rabbitmq/bin'
 const startTimeoutMs = 60_000
@@ -36,6 +37,8 @@ export interface RabbitmqOptions {
   readonly port: number
   /** TLS; 0 takes a free one. */
   readonly tlsPort: number
+  /** The Debian root that the programs are taken from. Default: this machine. */
+  readonly root?: string
 }
 
 /** What is written to `node.json`, so that another process can stop the node. */
@@ -51,11 +54,13 @@ interface NodeRecord {
 export class RabbitmqNode {
   readonly #directory: string
   readonly #name: string
+  readonly #root: string | undefined
   #record: NodeRecord
 
   private constructor(options: RabbitmqOptions, record: NodeRecord) {
     this.#directory = options.directory
     this.#name = options.name
+    this.#root = options.root
     this.#record = record
   }
 
@@ -97,7 +102,7 @@ export class RabbitmqNode {
   /** Resolves when the node serves AMQP. Does nothing for one that does. */
   async start(): Promise<void> {
     if (this.running) return await this.#ready()
-    await install()
+    await (this.#root === undefined ? install() : makeRoot(this.#root))
     for (const port of [this.#record.port, this.#record.tlsPort]) {
       // The sockets of a killed node outlive its main thread by some milliseconds.
       if (!(await poll(async () => !(await portIsTaken(port)), portFreeTimeoutMs))) {
@@ -165,7 +170,8 @@ export class RabbitmqNode {
 
   /** Runs `rabbitmqctl` on this node, for instance `['close_all_connections', 'test']`. */
   async control(args: readonly string[]): Promise<string> {
-    const { stdout } = await run(join(binDirectory, 'rabbitmqctl'), ['--quiet', ...args], { env: this.#environment() })
+    const [program, all] = this.#command(join(binDirectory, 'rabbitmqctl'), ['--quiet', ...args])
+    const { stdout } = await run(program, all, { env: this.#environment() })
     return stdout
   }
 
@@ -183,6 +189,11 @@ export class RabbitmqNode {
     await rm(this.#directory, { recursive: true, force: true })
   }
 
+  /** The program, or what runs it inside the root. */
+  #command(program: string, args: readonly string[]): [string, readonly string[]] {
+    return this.#root === undefined ? [program, args] : insideRoot(this.#root, this.#directory, [program, ...args])
+  }
+
   #running(): StartedProcess {
     const { beam } = this.#record
     if (beam === undefined || !isRunning(beam)) {
@@ -195,7 +206,8 @@ export class RabbitmqNode {
     if (this.#record.epmd !== undefined && isRunning(this.#record.epmd)) return
     const log = openSync(join(this.#directory, 'epmd.log'), 'a')
     // Without -daemon, so that its id is known and it can be stopped by it.
-    const child = spawn('epmd', ['-address', '127.0.0.1', '-port', String(this.#record.epmdPort)], {
+    const [program, args] = this.#command('epmd', ['-address', '127.0.0.1', '-port', String(this.#record.epmdPort)])
+    const child = spawn(program, args, {
       detached: true,
       stdio: ['ignore', log, log],
       env: { ...process.env, ERL_EPMD_ADDRESS: '127.0.0.1' },
@@ -213,7 +225,8 @@ export class RabbitmqNode {
     const log = openSync(join(this.#directory, 'startup.log'), 'a')
     const pidPath = join(this.#directory, 'node.pid')
     await rm(pidPath, { force: true })
-    const child = spawn(join(binDirectory, 'rabbitmq-server'), [], {
+    const [program, args] = this.#command(join(binDirectory, 'rabbitmq-server'), [])
+    const child = spawn(program, args, {
       cwd: this.#directory,
       detached: true,
       stdio: ['ignore', log, log],

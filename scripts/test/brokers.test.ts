@@ -72,6 +72,22 @@ describe.runIf(process.env.CHASQUI_RABBITMQ_URL)('a RabbitMQ of our own', () => 
   })
 })
 
+describe.runIf(process.env.CHASQUI_RABBITMQ4_URL)('RabbitMQ 4 from a Debian root', () => {
+  test('starts, is killed, comes back, and leaves no mount', { timeout: 90_000 }, async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'chasqui-brokers-'))
+    const broker = await rabbitmq({ name: `four-${process.pid}`, directory, port: 0, tlsPort: 0, major: 4 })
+    open.push(broker)
+    await broker.start()
+    expect(await broker.control(['version'])).toMatch(/^4\.0\./)
+    await broker.control(['add_vhost', 'kept'])
+    await broker.kill()
+    expect(await speaksAmqp(portOf(broker.url))).toBe(false)
+    await broker.start()
+    expect(await broker.control(['list_vhosts'])).toContain('kept')
+    expect(readFileSync('/proc/mounts', 'utf8')).not.toContain(directory)
+  })
+})
+
 test('a process id that now belongs to somebody else is not signalled', () => {
   const self = identify(process.pid)
   expect(isRunning(self)).toBe(true)
