@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { command } from '@chasqui/core'
+import { rejectsWith } from './delivery.ts'
 import { eventually, gate, settled } from './eventually.ts'
 import { passed, schemaOf, sendRaw, take, takeRaw } from './reading.ts'
 import type { Scenario } from './scenario.ts'
@@ -301,6 +302,45 @@ export const failures: readonly Scenario[] = [
       const [alarm] = await take(bus, alarms, 1)
       assert.deepEqual(alarm!.body, { failed: id, why: 'broken' })
       assert.equal(alarm!.causationId, id)
+    },
+  },
+  {
+    number: 31,
+    title: 'with `faults: true` NAME.fault gets the intact original; there is never a fault of a fault',
+    async run(stage) {
+      const bus = await stage.connect()
+      const queue = stage.name('queue')
+      const faults: { id: string | undefined; body: unknown; headers: object }[] = []
+      const fails = () => {
+        throw new Error('broken')
+      }
+      const options = { faults: true, retry: { attempts: 2, immediate: 1 } }
+      await bus.subscribe(
+        `${queue}.fault`,
+        'watch',
+        (body, ctx) => {
+          faults.push({ id: ctx.id, body, headers: { ...ctx.headers } })
+          fails()
+        },
+        options,
+      )
+      await bus.handle(queue, fails, options)
+      const { id } = await bus.send(queue, { a: 1 }, { headers: { mine: 'x' } })
+      await take(bus, `${queue}.dead-letter`, 1)
+      await eventually(
+        () => faults.length === 2,
+        () => `two attempts at the fault; ${faults.length} came`,
+      )
+      const intact = { id, body: { a: 1 }, headers: { mine: 'x' } }
+      assert.deepEqual(faults, [intact, intact])
+      const [dead] = await take(bus, `${queue}.fault.watch.dead-letter`, 1)
+      assert.equal(dead!.id, id)
+      for (const name of [`${queue}.fault.fault`, `${queue}.fault.watch.fault`]) {
+        await rejectsWith(
+          'destination-missing',
+          bus.subscribe(name, 'all', () => undefined, { declare: 'never' }),
+        )
+      }
     },
   },
   {

@@ -21,6 +21,13 @@ export interface Engine {
   readonly refused?: RefusedUrls
   /** An engine that takes no messages for now, or does not any more after the first megabyte; demanded where the driver says `network`. */
   block?(): Promise<BlockedEngine>
+  /** Deletes a queue behind the back of its users; demanded where the driver says `network`. */
+  deleteQueue?(name: string): Promise<void>
+  /**
+   * Options of the engine by which it gives up on a client that is silent for `leaseMs`, as short as it allows; demanded where the
+   * driver says `network`.
+   */
+  readonly shortLease?: { readonly options: Readonly<Record<string, unknown>>; readonly leaseMs: number }
   /** Stops the engine and deletes what it kept. */
   close(): Promise<void>
 }
@@ -49,6 +56,8 @@ export interface RefusedUrls {
 
 export interface BlockedEngine {
   readonly url: string
+  /** The engine takes messages again once those that it holds are consumed. Default: only after `release`. */
+  readonly liftsWhenDrained?: boolean
   /** The engine takes messages again; or ends, if it was made only for this. */
   release(): Promise<void>
 }

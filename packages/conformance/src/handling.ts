@@ -209,6 +209,46 @@ export const handling: readonly Scenario[] = [
     },
   },
   {
+    number: 49,
+    title: 'the cap on handlers holds, and can be raised and lowered while running',
+    async run(stage) {
+      const bus = await stage.connect()
+      const queue = stage.name('queue')
+      let running = 0
+      let most = 0
+      const received: string[] = []
+      const consumer = await bus.handle(
+        queue,
+        async (_, ctx) => {
+          running += 1
+          most = Math.max(most, running)
+          await sleep(5)
+          running -= 1
+          received.push(ctx.id!)
+        },
+        { concurrency: 4, window: 100 },
+      )
+      const sent: string[] = []
+      for (const concurrency of [4, 12, 2]) {
+        consumer.concurrency = concurrency
+        // Those that run beyond a lowered cap finish first.
+        await eventually(
+          () => running <= concurrency,
+          () => `${running} handlers to become ${concurrency}`,
+        )
+        most = running
+        const sends = Array.from({ length: 200 }, async () => (await bus.send(queue, concurrency)).id)
+        sent.push(...(await settled(Promise.all(sends), '200 sends')))
+        await eventually(
+          () => received.length >= sent.length,
+          () => `${sent.length} messages with ${concurrency} handlers; ${received.length} came`,
+        )
+        assert.equal(most, concurrency, `with \`concurrency\` ${concurrency} so many ran at most`)
+      }
+      assertSameIds(received, sent)
+    },
+  },
+  {
     number: 50,
     title: 'a slow consumer holds the engine back: no more than its window is on the way, and it resumes',
     source: 'amqp-node/amqplib#147',

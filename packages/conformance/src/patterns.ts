@@ -4,7 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { defaultIncoming, defaultOutgoing, request } from '@chasqui/core'
 import { rejectsWith } from './delivery.ts'
 import { eventually, settled } from './eventually.ts'
-import { schemaOf, take } from './reading.ts'
+import { assertSameIds } from './ids.ts'
+import { passed, schemaOf, take } from './reading.ts'
 import type { Scenario } from './scenario.ts'
 
 export const patterns: readonly Scenario[] = [
@@ -62,6 +63,56 @@ export const patterns: readonly Scenario[] = [
       await settled(leaving.close({ deadlineMs: 0 }), 'the requester to leave')
       await settled(last, 'the request of the one that left to settle')
       assert.deepEqual(await settled(asker.request(Double, { n: 21 }), 'a reply after that'), { twice: 42 })
+    },
+  },
+  {
+    number: 65,
+    title: 'a delayed message is not early, survives a restart, and comes at once when its time is past',
+    source: 'Particular/NServiceBus.RabbitMQ#1407',
+    timeoutMs: 300_000,
+    async run(stage) {
+      const bus = await stage.connect()
+      const queue = stage.name('queue')
+      const { delay } = stage.capabilities.operations
+      if (delay === 'unsupported') {
+        await bus.send(queue, 'now')
+        await rejectsWith('unsupported', bus.send(queue, 'later', { delayMs: 1000 }))
+        await rejectsWith('unsupported', bus.send(queue, 'later', { at: new Date(Date.now() + 1000) }))
+        return 'refused'
+      }
+      const came: { body: unknown; at: number }[] = []
+      await bus.handle(queue, body => void came.push({ body, at: Date.now() }))
+      const due = new Map<string, number>()
+      const send = async (body: string, delayMs: number) => {
+        due.set(body, Date.now() + delayMs)
+        await bus.send(queue, body, { delayMs })
+      }
+      await bus.send(queue, 'past', { at: new Date(Date.now() - 60_000) })
+      await send('soon', 300)
+      await send('sooner', 150)
+      await send('beyond the restart', 2000)
+      await eventually(
+        () => came.length >= 3,
+        () => `three messages; came: ${came.map(({ body }) => body).join(', ')}`,
+      )
+      if (stage.process !== undefined && stage.capabilities.properties.durable) {
+        await stage.process.keepDeclarations?.()
+        await stage.process.kill()
+        await stage.process.start()
+      }
+      const expected = ['past', 'soon', 'sooner', 'beyond the restart']
+      await eventually(
+        () => expected.every(body => came.some(one => one.body === body)),
+        () => `four messages; came: ${came.map(({ body }) => body).join(', ')}`,
+      )
+      // An acknowledgement may be lost with the engine that it was told.
+      const bodies = came.map(({ body }) => String(body))
+      assertSameIds(bodies, expected, { repeats: stage.process === undefined ? 0 : 3 })
+      for (const { body, at } of came) {
+        const earlyMs = (due.get(String(body)) ?? 0) - at
+        assert.ok(earlyMs <= 0, `"${body}" came ${earlyMs} ms early`)
+      }
+      return passed(delay)
     },
   },
   {

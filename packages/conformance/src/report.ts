@@ -14,6 +14,8 @@ export interface DriverReport {
   readonly driver: string
   /** The engine's version, where the fixture knows it. */
   readonly version?: string
+  /** What the disturbances of the run followed from; CHASQUI_SEED repeats them. */
+  readonly seed?: number
   readonly results: readonly ScenarioResult[]
 }
 

@@ -8,15 +8,18 @@ import { startWorker, type Task, type Worker } from './worker-process.ts'
 export class Stage {
   readonly engine: Engine
   readonly capabilities: Capabilities
+  /** What the scenario's disturbances follow from. */
+  readonly seed: number
   readonly #open: OpenDriver
   readonly #prefix: string
   readonly #undo: (() => Promise<unknown>)[] = []
 
-  constructor(engine: Engine, capabilities: Capabilities, open: OpenDriver, prefix: string) {
+  constructor(engine: Engine, capabilities: Capabilities, open: OpenDriver, prefix: string, seed: number) {
     this.engine = engine
     this.capabilities = capabilities
     this.#open = open
     this.#prefix = prefix
+    this.seed = seed
   }
 
   /** A name that no other scenario or run uses. */

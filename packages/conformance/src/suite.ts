@@ -1,5 +1,5 @@
 /** Runs scenarios on a fixture: alone, or as tests of a test runner. */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Capabilities } from '@chasqui/driver'
@@ -10,6 +10,7 @@ import { faults } from './faults.ts'
 import type { Engine, Fixture } from './fixture.ts'
 import { handling } from './handling.ts'
 import { lifecycle } from './lifecycle.ts'
+import { network } from './network.ts'
 import { order } from './order.ts'
 import { patterns } from './patterns.ts'
 import type { DriverReport, ScenarioResult } from './report.ts'
@@ -26,6 +27,7 @@ export const scenarios: readonly Scenario[] = [
   ...order,
   ...lifecycle,
   ...faults,
+  ...network,
   ...patterns,
 ].sort((a, b) => a.number - b.number)
 
@@ -51,10 +53,23 @@ export async function startEngine(fixture: Fixture): Promise<StartedEngine> {
   }
 }
 
+/** What disturbances follow from: CHASQUI_SEED, so that a failure can be repeated, else a number of this run's own. */
+function chooseSeed(given: string | undefined = process.env.CHASQUI_SEED): number {
+  if (given === undefined || given === '') return randomInt(2 ** 32)
+  const seed = Number(given)
+  if (Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32) return seed
+  throw new Error(`CHASQUI_SEED is a whole number from 0 to ${2 ** 32 - 1}, not "${given}".`)
+}
+
 /** Runs one scenario on a started engine, within its time, and cleans up after it. Throws what the scenario, or the cleaning, throws. */
-export async function runScenario(scenario: Scenario, fixture: Fixture, started: StartedEngine): Promise<Outcome> {
+export async function runScenario(
+  scenario: Scenario,
+  fixture: Fixture,
+  started: StartedEngine,
+  seed: number = chooseSeed(),
+): Promise<Outcome> {
   const prefix = `conformance.${scenario.number}.${randomBytes(4).toString('hex')}`
-  const stage = new Stage(started.engine, started.capabilities, fixture.open, prefix)
+  const stage = new Stage(started.engine, started.capabilities, fixture.open, prefix, seed)
   let outcome: Outcome
   try {
     const timeoutMs = scenario.timeoutMs ?? defaultTimeoutMs
@@ -69,15 +84,19 @@ export async function runScenario(scenario: Scenario, fixture: Fixture, started:
 }
 
 /** Runs the suite, or the scenarios given, on an engine of its own; failures are results, not rejections. */
-export async function runConformance(fixture: Fixture, chosen: readonly Scenario[] = scenarios): Promise<DriverReport> {
+export async function runConformance(
+  fixture: Fixture,
+  chosen: readonly Scenario[] = scenarios,
+  seed: number = chooseSeed(),
+): Promise<DriverReport> {
   const started = await startEngine(fixture)
   const results: ScenarioResult[] = []
   try {
-    for (const scenario of chosen) results.push(await resultOf(scenario, fixture, started))
+    for (const scenario of chosen) results.push(await resultOf(scenario, fixture, started, seed))
   } finally {
     await started.engine.close()
   }
-  return reportOf(fixture, started, results)
+  return reportOf(fixture, started, results, seed)
 }
 
 /** The functions of a test runner that registration needs; vitest's and jest's fit. */
@@ -98,6 +117,7 @@ export function registerConformance(
   chosen: readonly Scenario[] = scenarios,
 ): void {
   const results: ScenarioResult[] = []
+  const seed = chooseSeed()
   const socketsBefore = openSockets()
   let started: StartedEngine | undefined
   beforeAll(async () => {
@@ -106,7 +126,7 @@ export function registerConformance(
   for (const scenario of chosen) {
     const run = async () => {
       if (started === undefined) throw new Error('The engine did not start.')
-      const result = await resultOf(scenario, fixture, started)
+      const result = await resultOf(scenario, fixture, started, seed)
       results.push(result)
       if (result.outcome === 'failed') throw result.cause
     }
@@ -123,7 +143,7 @@ export function registerConformance(
     const folder = process.env.CHASQUI_CONFORMANCE_REPORTS
     if (folder === undefined || folder === '') return
     const path = join(folder, `${fixture.name.replaceAll(/[^a-z0-9]+/gi, '-')}.json`)
-    await writeFile(path, `${JSON.stringify(reportOf(fixture, started, results), null, 2)}\n`)
+    await writeFile(path, `${JSON.stringify(reportOf(fixture, started, results, seed), null, 2)}\n`)
   }, engineTimeoutMs)
 }
 
@@ -131,22 +151,29 @@ async function resultOf(
   scenario: Scenario,
   fixture: Fixture,
   started: StartedEngine,
+  seed: number,
 ): Promise<ScenarioResult & { readonly cause?: unknown }> {
   const { number } = scenario
   const start = performance.now()
   const durationMs = () => Math.round(performance.now() - start)
   try {
-    const outcome = await runScenario(scenario, fixture, started)
+    const outcome = await runScenario(scenario, fixture, started, seed)
     return { number, outcome, durationMs: durationMs() }
   } catch (cause) {
     return { number, outcome: 'failed', durationMs: durationMs(), reason: String(cause), cause }
   }
 }
 
-function reportOf(fixture: Fixture, { engine }: StartedEngine, results: readonly ScenarioResult[]): DriverReport {
+function reportOf(
+  fixture: Fixture,
+  { engine }: StartedEngine,
+  results: readonly ScenarioResult[],
+  seed: number,
+): DriverReport {
   return {
     driver: fixture.name,
     ...(engine.version === undefined ? {} : { version: engine.version }),
+    seed,
     results: results.map(({ number, outcome, durationMs, reason }) => ({
       number,
       outcome,

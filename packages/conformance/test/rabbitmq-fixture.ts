@@ -1,0 +1,48 @@
+/** A RabbitMQ node of a scenario run's own, since it is killed: the one that the variables name serves other tests. */
+import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { open } from '@chasqui/rabbitmq'
+import { type BrokerOptions, rabbitmq } from '../../../scripts/brokers.ts'
+import type { Fixture } from '../src/fixture.ts'
+
+/**
+ * RabbitMQ 3.10 and 4.0 write what was declared to disk up to two seconds after they answer: queues and bindings in one place, the
+ * name of a quorum queue's log in another. Killed before, they forget the queue with all that was confirmed.
+ */
+const keepDeclarations = 'dets:sync(ra_directory_reverse), mnesia:sync_log().'
+
+export function rabbitmqFixture(name: string, options: Pick<BrokerOptions, 'major'> = {}): Fixture {
+  return {
+    name,
+    open,
+    async start() {
+      const instance = `conformance-${randomBytes(3).toString('hex')}`
+      const broker = await rabbitmq({ name: instance, port: 0, tlsPort: 0, ...options })
+      await broker.start()
+      return {
+        url: broker.url,
+        version: (await broker.control(['version'])).trim(),
+        process: {
+          kill: () => broker.kill(),
+          start: () => broker.start(),
+          keepDeclarations: async () => void (await broker.control(['eval', keepDeclarations])),
+          freeze: async () => await broker.freeze(),
+          thaw: async () => await broker.thaw(),
+        },
+        refused: {
+          wrongPassword: broker.url.replace('//', '//guest:not-the-password@'),
+          unknownHost: 'amqp://no-such-host.invalid:5672',
+          untrusted: broker.tlsUrl,
+          authority: await readFile(broker.caPath, 'utf8'),
+        },
+        async block() {
+          await broker.setMemoryLimit(1)
+          return { url: broker.url, release: () => broker.setMemoryLimit(undefined) }
+        },
+        deleteQueue: async name => void (await broker.control(['delete_queue', name])),
+        shortLease: { options: { heartbeatSeconds: 1 }, leaseMs: 2000 },
+        close: () => broker.remove(),
+      }
+    },
+  }
+}
