@@ -16,6 +16,7 @@ const headings: Readonly<Record<keyof typeof optionTables, string>> = {
   circuitBreaker: 'The option `circuitBreaker` of `handle` and `subscribe`',
   fair: 'The option `fair` of `handle` and `subscribe`',
   receive: '`receive`',
+  destination: '`plan` and `declare`, each destination that is no contract',
   close: '`close` and `stop`',
 }
 

@@ -2,7 +2,7 @@
  * The bus: what an application holds. Puts the parts together and hands each call to the one whose matter it is; it holds
  * no policy itself.
  */
-import type { Capabilities, Driver, Inspector, Source } from '@chasqui/driver'
+import type { Capabilities, Change, Driver, Inspector, Source } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
 import type { Consumer } from './consume/consumer.ts'
 import { MessageConsumer } from './consume/consumer.ts'
@@ -35,6 +35,8 @@ import type { RequestOptions, Senders, SendOptions } from './send/outlet.ts'
 import { Outlets } from './send/outlet.ts'
 import type { SenderLimits } from './send/sender.ts'
 import { closedError, Sender } from './send/sender.ts'
+import type { Need } from './send/topology.ts'
+import { destinationsFor } from './send/topology.ts'
 import { Settlements } from './settle/settlement.ts'
 
 /** What `health()` answers. */
@@ -80,6 +82,19 @@ export interface Bus extends Senders, AsyncDisposable {
     from: C,
     options?: ReceiveOptions,
   ): AsyncGenerator<Delivery<BodyOf<C>>, void, void>
+  /**
+   * What `declare` would do, without doing it: a line for each queue, topic and subscription. `none`: it is there as
+   * wanted; `create`: it is absent; `conflict`: it is there and differs, as the line says.
+   */
+  plan(needs: readonly Need[]): Promise<readonly Change[]>
+  /**
+   * Creates what is absent of the destinations of these contracts, queues, topics and subscriptions, with their
+   * dead-letter queues; what is there stays as it is. Rejects with `name-invalid`, `option-invalid`,
+   * `destination-kind`, `lanes-differ`, `destination-not-ordered`, `access-refused`.
+   *
+   *     await bus.declare([ChargeCard, { queue: 'orders', lanes: 8 }, { topic: OrderPlaced, subscription: 'billing' }])
+   */
+  declare(needs: readonly Need[]): Promise<void>
   /** How the connection and the consumers are. Never throws. */
   health(): Promise<Health>
   /** Looks into the engine; absent where it cannot be looked into. */
@@ -250,6 +265,16 @@ export class MessageBus implements Bus {
     })
     this.#loops.add(loop)
     yield* loop.deliveries() as AsyncGenerator<Delivery<BodyOf<C>>, void, void>
+  }
+
+  async plan(needs: readonly Need[]): Promise<readonly Change[]> {
+    this.#refuseWhenClosing()
+    return await this.#driver.plan({ destinations: destinationsFor(needs, 'plan()') })
+  }
+
+  async declare(needs: readonly Need[]): Promise<void> {
+    this.#refuseWhenClosing()
+    await this.#destinations.declare(destinationsFor(needs, 'declare()'))
   }
 
   async health(): Promise<Health> {

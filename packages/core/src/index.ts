@@ -1,4 +1,4 @@
-export type { ChasquiErrorOptions, ErrorCode } from '@chasqui/driver'
+export type { Change, ChasquiErrorOptions, Destination, ErrorCode } from '@chasqui/driver'
 export { ChasquiError, errorCodes, isChasquiError } from '@chasqui/driver'
 export type { Bus, Health } from './bus.ts'
 export type { ConnectOptions } from './connect.ts'
@@ -42,4 +42,5 @@ export type { RetryOptions, RetryRule, RetryTerms, RetryWhen } from './retry/pol
 export type { UserHeaders } from './send/headers.ts'
 export type { OutgoingMessage, OutgoingMiddleware, Receipt } from './send/outgoing.ts'
 export type { RequestOptions, Senders, SendOptions } from './send/outlet.ts'
+export type { DestinationNeed, Need } from './send/topology.ts'
 export { validateIncoming, validateOutgoing } from './validate/validate.ts'

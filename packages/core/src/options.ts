@@ -326,6 +326,19 @@ export const fairOptions = {
 
 export const tenantWeight: OptionInfo = { type: 'integer', minimum: 1, maximum: 1000, meaning: 'Messages a turn.' }
 
+/** What `plan` and `declare` take beside contracts. */
+export const destinationOptions = {
+  queue: { type: 'string', defaultText: 'none', meaning: 'The name of a queue; its dead-letter queue comes with it.' },
+  topic: {
+    type: 'string',
+    defaultText: 'none',
+    meaning: 'The name of a topic, or its event; with `subscription`, of the topic subscribed to.',
+  },
+  subscription: { type: 'string', defaultText: 'none', meaning: 'The name of a subscription of the topic.' },
+  lanes: contractOptions.lanes,
+  durable: { type: 'boolean', default: true, meaning: 'Survives a restart of the engine.' },
+} as const satisfies OptionTable
+
 export const receiveOptions = {
   window: consumeOptions.window,
   signal: { type: 'signal', defaultText: 'none', meaning: 'Ends the loop; what is open goes back.' },
@@ -460,6 +473,7 @@ export const optionTables = {
   circuitBreaker: circuitBreakerOptions,
   fair: fairOptions,
   receive: receiveOptions,
+  destination: destinationOptions,
   close: closeOptions,
 } as const satisfies Record<string, OptionTable>
 

@@ -34,17 +34,19 @@ export class Destinations {
   }
 
   topic(name: string, wanted: Wanted): Ready {
-    return this.#declaration(`topic ${name}`, wanted, () => [{ kind: 'topic', name, ...kept(wanted) }])
+    return this.#declaration(`topic ${name}`, wanted, () => [topicAlone(name, wanted)])
   }
 
   subscription(topic: string, name: string, wanted: Wanted): Ready {
-    return this.#declaration(`subscription ${topic} ${name}`, wanted, () => {
-      const destinations: Destination[] = [{ kind: 'topic', name: topic, ...kept(wanted) }]
-      if (!wanted.durable) return [...destinations, { kind: 'subscription', topic, name, ...kept(wanted) }]
-      const deadLetter = deadLetterName({ kind: 'subscription', topic, name })
-      if (wanted.create) destinations.push({ kind: 'queue', name: deadLetter, durable: true })
-      return [...destinations, { kind: 'subscription', topic, name, ...kept(wanted), deadLetter }]
-    })
+    return this.#declaration(`subscription ${topic} ${name}`, wanted, () => [
+      topicAlone(topic, wanted),
+      ...subscriptionAndDeadLetters(topic, name, wanted),
+    ])
+  }
+
+  /** Declares them now, whatever was declared before. */
+  declare(destinations: readonly Destination[]): Promise<void> {
+    return new Declaration(this.#driver, destinations, true, this.#timeoutMs).wait()
   }
 
   #declaration(what: string, wanted: Wanted, destinations: () => readonly Destination[]): Ready {
@@ -114,11 +116,23 @@ function kept(wanted: Wanted): { durable: boolean; lanes?: number } {
   return wanted.lanes === undefined ? { durable: wanted.durable } : { durable: wanted.durable, lanes: wanted.lanes }
 }
 
+export function topicAlone(name: string, wanted: Wanted): Destination {
+  return { kind: 'topic', name, ...kept(wanted) }
+}
+
+/** The dead-letter queue of a subscription that is not durable is made when it is needed. */
+export function subscriptionAndDeadLetters(topic: string, name: string, wanted: Wanted): readonly Destination[] {
+  if (!wanted.durable) return [{ kind: 'subscription', topic, name, ...kept(wanted) }]
+  const deadLetter = deadLetterName({ kind: 'subscription', topic, name })
+  const subscription: Destination = { kind: 'subscription', topic, name, ...kept(wanted), deadLetter }
+  return wanted.create ? [{ kind: 'queue', name: deadLetter, durable: true }, subscription] : [subscription]
+}
+
 /**
  * A durable queue comes with its dead-letter queue, to which the engine too can turn. One that is not durable is declared
  * bare, exactly as the tutorials of other languages declare theirs; what is dead-lettered from it finds its queue made then.
  */
-function queueAndDeadLetters(name: string, wanted: Wanted): readonly Destination[] {
+export function queueAndDeadLetters(name: string, wanted: Wanted): readonly Destination[] {
   if (!wanted.durable || isReserved(name)) return [{ kind: 'queue', name, ...kept(wanted) }]
   const deadLetter = deadLetterName({ kind: 'queue', name })
   const queue: Destination = { kind: 'queue', name, ...kept(wanted), deadLetter }
