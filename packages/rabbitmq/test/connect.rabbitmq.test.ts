@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { open } from '../src/index.ts'
-import { brokerUrl, inSeconds, openDriver, openProxy, poll, told, toQueue, uniqueName } from './fixture.ts'
+import { brokerUrl, Collector, inSeconds, openDriver, openProxy, poll, told, toQueue, uniqueName } from './fixture.ts'
 
 const tlsUrl = process.env.CHASQUI_RABBITMQ_TLS_URL ?? ''
 const caPath = process.env.CHASQUI_RABBITMQ_CA ?? ''
@@ -80,6 +80,18 @@ describe.runIf(brokerUrl)('open', () => {
     await driver.declare({ destinations: [{ kind: 'queue', name, durable: true }] }, { create: true })
     await driver.send(toQueue(name, 'a'), inSeconds(10))
     expect(proxy.accepted).toBe(1)
+  })
+
+  test('[receive] comes on a connection of its own, so that a broker that reads no more publications reads settlements', async () => {
+    const name = uniqueName()
+    const proxy = await openProxy()
+    const driver = await openDriver({ urls: [proxy.url] })
+    await driver.declare({ destinations: [{ kind: 'queue', name, durable: true }] }, { create: true })
+    const sinks = [new Collector(), new Collector()]
+    for (const sink of sinks) await driver.receive({ kind: 'queue', name }, sink, { window: 10, order: 'none' })
+    expect(proxy.accepted).toBe(2)
+    expect(told(await driver.send(toQueue(name, 'a'), inSeconds(10)))).toEqual(['ok'])
+    await poll(() => expect(sinks.flatMap(sink => sink.texts)).toEqual(['a']))
   })
 
   test('[close] twice, at once, and before anything was done [conformance 53]', async () => {

@@ -1,8 +1,9 @@
 /** What is shown only by a broker that may be alarmed, stopped and killed: a node of this file's own. */
-import { mkdtemp } from 'node:fs/promises'
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { freePort, run } from '../../../scripts/brokers/process.ts'
 import { type BrokerControl, rabbitmq } from '../../../scripts/brokers.ts'
 import {
   brokerUrl,
@@ -19,11 +20,12 @@ import {
 
 describe.runIf(brokerUrl)('a broker of our own', () => {
   let broker: BrokerControl
+  let directory = ''
   let count = 0
   let name = ''
 
   beforeAll(async () => {
-    const directory = await mkdtemp(join(tmpdir(), 'chasqui-rabbitmq-'))
+    directory = await mkdtemp(join(tmpdir(), 'chasqui-rabbitmq-'))
     broker = await rabbitmq({ name: 'driver-test', directory, port: 0, tlsPort: 0 })
     await broker.start()
   })
@@ -37,6 +39,114 @@ describe.runIf(brokerUrl)('a broker of our own', () => {
     await driver.declare({ destinations: [{ kind: 'queue', name, durable }] }, { create: true })
     return driver
   }
+
+  /** With values for the environment of an application, since the configuration was read long ago. */
+  async function enablePlugin(plugin: string, ...environment: readonly (readonly [string, string, string])[]) {
+    await writeFile(join(directory, 'enabled_plugins'), `[${plugin}].\n`)
+    const settings = environment.map(
+      ([application, key, value]) =>
+        `application:load(${application}), application:set_env(${application}, ${key}, ${value}, [{persistent, true}]),`,
+    )
+    await broker.control([
+      'eval',
+      `${settings.join(' ')} rabbit_plugins:ensure(rabbit_plugins:enabled_plugins_file()).`,
+    ])
+  }
+
+  /** Has RabbitMQ ask clients for a certificate, and make one that its authority signed. */
+  async function listenForCertificates(commonName: string) {
+    const port = await freePort()
+    const at = (file: string) => join(directory, 'certificates', file)
+    const options = `[{cacertfile, "${broker.caPath}"}, {certfile, "${at('server.pem')}"}, {keyfile, "${at('server.key')}"}, {verify, verify_peer}, {fail_if_no_peer_cert, true}]`
+    await broker.control([
+      'eval',
+      // EXTERNAL is refused to all unless the node's own options ask for certificates, too.
+      `Options = ${options}, application:set_env(rabbit, ssl_options, Options), rabbit_networking:start_ssl_listener({"127.0.0.1", ${port}, inet}, Options, 1).`,
+    ])
+    const request = ['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc']
+    await run('openssl', [
+      ...[...request, '-keyout', at('client.key'), '-out', at('client.csr'), '-subj', `/CN=${commonName}`],
+    ])
+    await run('openssl', [
+      ...['x509', '-req', '-in', at('client.csr'), '-CA', broker.caPath, '-CAkey', at('ca.key'), '-CAcreateserial'],
+      ...['-out', at('client.pem'), '-days', '2'],
+    ])
+    const [ca, cert, key] = await Promise.all(
+      [broker.caPath, at('client.pem'), at('client.key')].map(file => readFile(file)),
+    )
+    return { url: `amqps://localhost:${port}`, tls: { ca: ca!, cert: cert!, key: key! } }
+  }
+
+  test('[queues] the management interface tells of every queue; where it is off, those of our own are told', async () => {
+    const driver = await openWithQueue()
+    const plain = (await driver.inspector!.queues!()).map(info => info.name)
+    expect(plain).toContain(name)
+    // Of one that uses none an empty list would be no answer.
+    const idle = await openDriver({ urls: [broker.url] })
+    await expect(idle.inspector!.queues!()).rejects.toMatchObject({ code: 'unsupported' })
+
+    const port = await freePort()
+    await enablePlugin('rabbitmq_management', [
+      'rabbitmq_management',
+      'tcp_config',
+      `[{port, ${port}}, {ip, "127.0.0.1"}]`,
+    ])
+    const managementUrl = `http://127.0.0.1:${port}`
+    const other = await openDriver({ urls: [broker.url], engine: { managementUrl } })
+    expect((await other.inspector!.queues!()).map(info => info.name)).toContain(name)
+    await driver.send(toQueue(name, ...texts(7)), inSeconds(10))
+    const sink = new Collector()
+    const receiver = await driver.receive({ kind: 'queue', name }, sink, { window: 3, order: 'none' })
+    // Queues tell of themselves every few seconds.
+    await poll(async () =>
+      expect(await other.inspector!.queues!()).toContainEqual(
+        expect.objectContaining({ name, ready: 4, unsettled: 3, consumers: 1 }),
+      ),
+    )
+    await receiver.stop()
+
+    const elsewhere = await openDriver({
+      urls: [broker.url],
+      engine: { managementUrl: broker.url.replace('amqp', 'http') },
+    })
+    await expect(elsewhere.inspector!.queues!()).rejects.toMatchObject({ code: 'connect-failed' })
+    await broker.control(['add_user', 'plain', 'secret'])
+    await broker.control(['set_permissions', 'plain', '.*', '.*', '.*'])
+    const untagged = await openDriver({
+      urls: [broker.url],
+      username: 'plain',
+      password: 'secret',
+      engine: { managementUrl },
+    })
+    await expect(untagged.inspector!.queues!()).rejects.toMatchObject({
+      code: 'authentication-failed',
+      message: expect.not.stringContaining('secret'),
+    })
+  })
+
+  test("[EXTERNAL] signs in by the client's certificate, on both connections", async () => {
+    await enablePlugin(
+      'rabbitmq_auth_mechanism_ssl',
+      ['rabbit', 'auth_mechanisms', "['PLAIN', 'EXTERNAL']"],
+      ['rabbit', 'ssl_cert_login_from', 'common_name'],
+    )
+    const { url, tls } = await listenForCertificates('guest')
+    const engine = { mechanism: 'EXTERNAL' }
+    const driver = await openDriver({ urls: [url], tls, engine, username: 'nobody', password: 'wrong' })
+    await driver.declare({ destinations: [{ kind: 'queue', name, durable: true }] }, { create: true })
+    const sink = new Collector()
+    await driver.receive({ kind: 'queue', name }, sink, { window: 10, order: 'none' })
+    expect(told(await driver.send(toQueue(name, 'a'), inSeconds(10)))).toEqual(['ok'])
+    await poll(() => expect(sink.texts).toEqual(['a']))
+
+    const stranger = await listenForCertificates('stranger')
+    await expect(openDriver({ urls: [stranger.url], tls: stranger.tls, engine })).rejects.toMatchObject({
+      code: 'authentication-failed',
+    })
+    await expect(openDriver({ urls: [url], tls: { ca: tls.ca } })).rejects.toMatchObject({
+      code: expect.stringMatching(/^(certificate-untrusted|connect-failed|authentication-failed)$/),
+    })
+  })
 
   test('[blocked] in an alarm sends wait or time out, consumers go on, and declarations too [conformance 53, 61]', async () => {
     const driver = await openWithQueue()
