@@ -22,7 +22,7 @@ import type { EventHub, EventKind, EventListener } from './observe/events.ts'
 import { eventKinds } from './observe/events.ts'
 import type { Logger } from './observe/logging.ts'
 import type { InFlight, Metrics } from './observe/metrics.ts'
-import { checkOptions, closeOptions } from './options.ts'
+import { checkOptions, closeOptions, receiveOptions } from './options.ts'
 import { Replies } from './request/replies.ts'
 import { Requests } from './request/request.ts'
 import { sourceName } from './retry/dead-letter.ts'
@@ -77,10 +77,17 @@ export interface Bus extends Senders, AsyncDisposable {
     routes: readonly Route<EventContract>[],
     options?: ConsumeOptions,
   ): Promise<Consumer>
-  /** Receives a queue's messages one by one, to be settled by hand. Receiving begins with the loop and ends with it. */
+  /**
+   * Receives the messages of a queue, or of a topic's subscription, one by one, to be settled by hand. Receiving begins with
+   * the loop and ends with it.
+   */
   receive<C extends CommandContract | string>(
     from: C,
     options?: ReceiveOptions,
+  ): AsyncGenerator<Delivery<BodyOf<C>>, void, void>
+  receive<C extends EventContract>(
+    from: C,
+    options: ReceiveOptions & { readonly subscription: string },
   ): AsyncGenerator<Delivery<BodyOf<C>>, void, void>
   /**
    * What `declare` would do, without doing it: a line for each queue, topic and subscription. `none`: it is there as
@@ -239,14 +246,19 @@ export class MessageBus implements Bus {
     return this.#consume(source, third, options, lanesOf(third), `subscribe('${topic}', '${subscription}')`)
   }
 
-  async *receive<C extends CommandContract | string>(
+  async *receive<C extends CommandContract | EventContract | string>(
     from: C,
     options: ReceiveOptions = {},
   ): AsyncGenerator<Delivery<BodyOf<C>>, void, void> {
     this.#refuseWhenClosing()
-    const { name, contract } = this.#origin(from, ['command'], 'receive()')
+    checkOptions(receiveOptions, options, 'receive()')
+    const { subscription } = options
+    const kinds = subscription === undefined ? (['command'] as const) : (['event'] as const)
+    const { name, contract } = this.#origin(from, kinds, 'receive()')
     const { window, wanted, signal } = receiveSettings(options, this.#parts.consume, contract?.lanes)
-    const source: Source = { kind: 'queue', name }
+    if (subscription !== undefined) checkSubscription(name, subscription)
+    const source: Source =
+      subscription === undefined ? { kind: 'queue', name } : { kind: 'subscription', topic: name, name: subscription }
     const routes = this.#routes([{ contract, handler: (body: unknown) => body }])
     await this.#declare(source, wanted)
     this.#refuseWhenClosing()

@@ -340,6 +340,11 @@ export const destinationOptions = {
 } as const satisfies OptionTable
 
 export const receiveOptions = {
+  subscription: {
+    type: 'string',
+    defaultText: 'none: from a queue',
+    meaning: 'The subscription of the topic to receive from.',
+  },
   window: consumeOptions.window,
   signal: { type: 'signal', defaultText: 'none', meaning: 'Ends the loop; what is open goes back.' },
   durable: consumeOptions.durable,

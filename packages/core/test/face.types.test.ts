@@ -81,6 +81,12 @@ export async function uses(bus: Bus): Promise<void> {
     if (delivery.body.amount > 0) await delivery.ack()
     else await delivery.release({ delayMs: 100 })
   }
+  for await (const delivery of bus.receive(OrderPlaced, { subscription: 'audit' })) {
+    expectTypeOf(delivery.body.total).toEqualTypeOf<number>()
+    await delivery.ack()
+  }
+  // @ts-expect-error an event is received from a subscription
+  for await (const delivery of bus.receive(OrderPlaced)) await delivery.ack()
 }
 
 describe('the face', () => {

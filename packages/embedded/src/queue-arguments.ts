@@ -1,4 +1,5 @@
 /** The queues that this driver creates: those of the RabbitMQ driver, so that a URL can change and nothing else. */
+import type { FieldTable } from '@chasqui/amqp'
 import type { QueueArguments } from '@chasqui/driver-amqp'
 
 /** Returns of one message after which the broker itself dead-letters it. The core's own retries stay far below. */
@@ -6,9 +7,15 @@ const deliveryLimit = 20
 /** Where the broker would have to drop them, as for dead letters that wait for a person: practically never. */
 const noDeliveryLimit = 1_000_000
 
-export const queueArguments: QueueArguments = ({ durable, deadLetter }) => {
-  // The arguments that pika's `queue_declare('hello')` sends: none.
-  if (!durable) return {}
+/**
+ * How long the queue of a subscription that is not durable waits for its consumer to come back, in milliseconds: nobody
+ * else would ever delete it.
+ */
+const forgottenAfterMs = 1_800_000
+
+export const queueArguments: QueueArguments = ({ role, durable, deadLetter }): FieldTable => {
+  // The arguments that pika's `queue_declare('hello')` sends: none. The queue of a subscription is ours alone.
+  if (!durable) return role === 'subscription' ? { 'x-expires': forgottenAfterMs } : {}
   return {
     'x-queue-type': 'quorum',
     'x-delivery-limit': deadLetter === undefined ? noDeliveryLimit : deliveryLimit,

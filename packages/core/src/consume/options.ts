@@ -8,7 +8,6 @@ import {
   consumeOptions,
   fairOptions,
   rateLimitOptions,
-  receiveOptions,
   tenantWeight,
   tuningOptions,
 } from '../options.ts'
@@ -65,6 +64,8 @@ export interface ConsumeOptions {
 }
 
 export interface ReceiveOptions {
+  /** Receives from this subscription of the topic, instead of from a queue. Absent for queues, demanded for events. */
+  readonly subscription?: string
   /** How many deliveries may be unsettled: 1 to 65,535. Default 100. */
   readonly window?: number
   /** Ends the loop; what is open goes back. */
@@ -246,7 +247,6 @@ export function receiveSettings(
   defaults: ConsumeDefaults,
   contractLanes: number | undefined,
 ): { window: number; wanted: Wanted; signal: AbortSignal | undefined } {
-  checkOptions(receiveOptions, given, 'receive()')
   return {
     window: given.window ?? defaults.window ?? consumeOptions.window.default,
     wanted: { durable: given.durable ?? true, create: given.declare !== 'never', lanes: given.lanes ?? contractLanes },

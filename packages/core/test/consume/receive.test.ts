@@ -1,4 +1,4 @@
-import { command, type Delivery } from '@chasqui/core'
+import { command, type Delivery, event } from '@chasqui/core'
 import { describe, expect, test } from 'vitest'
 import * as z from 'zod'
 import { errorOf, eventually, memoryBus, ownName } from '../fixture.ts'
@@ -46,6 +46,32 @@ describe('receive()', () => {
     }
     expect(again.map(one => (one as unknown[])[0])).toEqual(['a', 'b', 'c'])
     expect(again[0]).toEqual(['a', true])
+  })
+
+  test("[subscription] hands out a subscription's own copies, and a command has none", async () => {
+    const bus = await memoryBus()
+    const Placed = event(ownName(), z.object({ id: z.number() }))
+    await bus.declare([
+      { topic: Placed, subscription: 'audit' },
+      { topic: Placed, subscription: 'billing' },
+    ])
+    for (const id of [1, 2]) await bus.publish(Placed, { id })
+    const bodies: unknown[] = []
+    for await (const delivery of bus.receive(Placed, { subscription: 'audit' })) {
+      bodies.push(delivery.body)
+      await delivery.ack()
+      if (bodies.length === 2) break
+    }
+    expect(bodies).toEqual([{ id: 1 }, { id: 2 }])
+    const left = (name: string) => bus.inspector!.depth({ kind: 'subscription', topic: Placed.destination, name })
+    expect([(await left('audit'))?.ready, (await left('billing'))?.ready]).toEqual([0, 2])
+
+    const refused = async (from: unknown, options: object) =>
+      (await errorOf(bus.receive(from as string, options).next())).code
+    expect(await refused(command('charge'), { subscription: 'audit' })).toBe('option-invalid')
+    expect(await refused(Placed, {})).toBe('option-invalid')
+    expect(await refused(Placed.destination, { subscription: 'au.dit' })).toBe('name-invalid')
+    expect(await refused('orders', { subscription: 1 })).toBe('option-invalid')
   })
 
   test('throwing in the loop gives back too', async () => {
