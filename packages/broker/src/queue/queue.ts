@@ -26,8 +26,10 @@ export interface QueueHost {
   settled(queue: Queue, item: Item): void
   /** The item leaves unconsumed: publish it to the dead letter exchange, then settle it. */
   died(queue: Queue, item: Item, reason: DeathReason): void
-  /** The item was handed out or came back; the store may note it. */
-  touched(queue: Queue, item: Item): void
+  /** The item is being handed out; the store may note it. */
+  handedOut(queue: Queue, item: Item): void
+  /** The item came back; the store may note it. */
+  cameBack(queue: Queue, item: Item): void
   /** Brings the item's content back into memory; false when it cannot be read, and the item is lost to this queue. */
   load(item: Item): boolean
   /** The message's key; the empty one where it has none. */
@@ -251,7 +253,7 @@ export class Queue {
       this.#host.died(this, item, 'delivery_limit')
       return
     }
-    this.#host.touched(this, item)
+    this.#host.cameBack(this, item)
     this.#putBack(item)
     if (this.#lock !== undefined) this.#release(item)
   }
@@ -367,7 +369,7 @@ export class Queue {
       bytes += item.envelope.bodyBytes
       deliveries++
       this.#turn++
-      this.#host.touched(this, item)
+      this.#host.handedOut(this, item)
       consumer.give(item)
     }
     return false

@@ -23,7 +23,7 @@ import { headBound, longestCopy, type RecordSettlement, readMessage, summarizeRe
 import { type Recovered, type RecoveryTarget, recover } from './recovery.ts'
 import type { Segment } from './segment.ts'
 import { Segments } from './segments.ts'
-import type { Damage, Definition, RecordPlace, Settlement, Store } from './store.ts'
+import type { Damage, Definition, Note, RecordPlace, Settlement, Store } from './store.ts'
 
 /** A segment takes no more records beyond this, in bytes. */
 const segmentBytes = 33_554_432
@@ -142,8 +142,8 @@ export class GroupCommit implements Store {
     this.#writeEntriesSoon()
   }
 
-  note(queueId: number, place: RecordPlace, returns: number): void {
-    this.#segments.note(queueId, place, returns)
+  note(queueId: number, place: RecordPlace, what: Note, returns: number): void {
+    this.#segments.note(queueId, place, what, returns)
     this.#writeEntriesSoon()
   }
 

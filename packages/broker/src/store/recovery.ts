@@ -13,7 +13,7 @@ import type { Files } from './files.ts'
 import { checkHeader, headerBytes, saltOf } from './header.ts'
 import { readMessage, soundRecord, summarizeRecord } from './record.ts'
 import { Segment } from './segment.ts'
-import { kindDelivered, kindReturned, kindSettled, readEntries } from './settled.ts'
+import { kindDelivered, kindDeliveredAgain, kindReturned, kindSettled, readEntries } from './settled.ts'
 import type { Damage, RecoveredMessage } from './store.ts'
 
 export interface Recovered {
@@ -39,7 +39,10 @@ export function moveKey(queueId: number, segment: number, ordinal: number): stri
   return `${queueId}/${segment}/${ordinal}`
 }
 
-/** What is known of one message in one queue: not settled, handed out, or how often it came back. */
+/**
+ * What is known of one message in one queue: nothing, handed out (1), in the queue after n returns (2n + 2), handed out again after
+ * n returns (2n + 3), settled. Entries come in any order, so the greatest counts.
+ */
 const unknown = 0
 const delivered = 1
 const settled = 0xff_ffff_ff
@@ -85,7 +88,7 @@ export async function recover(directory: string, files: Files, target: RecoveryT
         if (!target.knows(queueId)) continue
         const state = states.get(queueId)?.[ordinal] ?? unknown
         if (state === settled) continue
-        holders.push({ queueId, redelivered: state >= delivered, returns: Math.max(0, state - delivered) })
+        holders.push({ queueId, redelivered: state !== unknown, returns: returnsOf(state) })
       }
       if (holders.length > 0) {
         segment.live += holders.length
@@ -126,14 +129,25 @@ function readSettled(directory: string, number: number, salt: number) {
     return { settledBytes: 0, states }
   }
   readEntries(bytes, headerBytes, (queueId, ordinal, kind, value) => {
-    const count = kind === kindReturned ? 1 : value
+    const count = kind === kindReturned || kind === kindDeliveredAgain ? 1 : value
     const known = roomFor(states, queueId, ordinal + count)
     for (let index = ordinal; index < ordinal + count; index++) {
-      const state = kind === kindSettled ? settled : kind === kindDelivered ? delivered : delivered + value
-      known[index] = Math.max(known[index]!, state)
+      known[index] = Math.max(known[index]!, stateOf(kind, value))
     }
   })
   return { settledBytes: Segment.settledLength(bytes.length), states }
+}
+
+function stateOf(kind: number, value: number): number {
+  if (kind === kindSettled) return settled
+  if (kind === kindDelivered) return delivered
+  return 2 * value + (kind === kindReturned ? 2 : 3)
+}
+
+/** What was out when the broker died comes back by that. */
+function returnsOf(state: number): number {
+  if (state <= delivered) return state
+  return state % 2 === 0 ? state / 2 - 1 : (state - 1) / 2
 }
 
 function roomFor(states: Map<number, Uint32Array>, queueId: number, length: number): Uint32Array {

@@ -7,7 +7,7 @@ import type { Files } from './files.ts'
 import { soundRecord } from './record.ts'
 import type { Recovered } from './recovery.ts'
 import { Segment } from './segment.ts'
-import type { RecordPlace } from './store.ts'
+import type { Note, RecordPlace } from './store.ts'
 
 /** Read at once when a message comes back from disk: its neighbours are wanted next. */
 const readAheadBytes = 262_144
@@ -62,9 +62,10 @@ export class Segments {
     this.#noted.add(segment)
   }
 
-  note(queueId: number, { segment, ordinal }: RecordPlace, returns: number): void {
-    if (returns === 0) segment.entries.delivered(queueId, ordinal)
-    else segment.entries.returned(queueId, ordinal, returns)
+  note(queueId: number, { segment, ordinal }: RecordPlace, what: Note, returns: number): void {
+    if (what === 'delivered') segment.entries.delivered(queueId, ordinal)
+    else if (what === 'returned') segment.entries.returned(queueId, ordinal, returns)
+    else segment.entries.deliveredAgain(queueId, ordinal, returns)
     this.#noted.add(segment)
   }
 

@@ -4,7 +4,8 @@
  *   entry    [queue id u32][first ordinal u32][kind << 24 | value u32][check u32]       16 bytes
  *   kind 1   settled: `value` messages from the ordinal on, each of them this queue's
  *   kind 2   handed out: `value` messages from the ordinal on, none of which came back before
- *   kind 3   came back: the one message of this ordinal, for the `value`th time
+ *   kind 3   came back: the one message of this ordinal, `value` times by now
+ *   kind 4   handed out again: the one message of this ordinal, which came back `value` times
  *
  * Appended in any order and without a sync: a crash of the machine may lose the last ones, and their messages come
  * again. The check is there because a page that the disk never wrote must not settle anything.
@@ -13,6 +14,7 @@ export const entryBytes = 16
 export const kindSettled = 1
 export const kindDelivered = 2
 export const kindReturned = 3
+export const kindDeliveredAgain = 4
 const mostValue = 0xff_ffff
 /** Entries that are remembered for making runs of, per kind; beyond it runs start anew. */
 const mostRuns = 1024
@@ -41,6 +43,10 @@ export class SettledEntries {
 
   delivered(queueId: number, ordinal: number): void {
     this.#run(this.#deliveredRuns, kindDelivered, queueId, ordinal)
+  }
+
+  deliveredAgain(queueId: number, ordinal: number, returns: number): void {
+    this.#add(queueId, ordinal, kindDeliveredAgain, Math.min(returns, mostValue))
   }
 
   returned(queueId: number, ordinal: number, returns: number): void {
@@ -112,6 +118,6 @@ export function readEntries(
     const kindAndValue = bytes.readUInt32LE(at + 8)
     if (bytes.readUInt32LE(at + 12) !== check(queueId, ordinal, kindAndValue)) continue
     const kind = kindAndValue >>> 24
-    if (kind >= kindSettled && kind <= kindReturned) found(queueId, ordinal, kind, kindAndValue & mostValue)
+    if (kind >= kindSettled && kind <= kindDeliveredAgain) found(queueId, ordinal, kind, kindAndValue & mostValue)
   }
 }

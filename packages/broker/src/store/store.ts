@@ -75,6 +75,9 @@ export interface Damage {
   readonly bytes: number
 }
 
+/** A message was handed out for the first time, came back, or was handed out after it had come back. */
+export type Note = 'delivered' | 'returned' | 'delivered-again'
+
 export interface Store {
   /** The last commit number that is on disk. */
   readonly committed: number
@@ -106,8 +109,8 @@ export interface Store {
   ): RecordPlace
   /** The queue is done with the message. Written soon, without a sync: a crash may bring the message back. */
   settle(queueId: number, place: RecordPlace): void
-  /** The message was handed out for the first time (`returns` 0), or came back. Written soon, without a sync. */
-  note(queueId: number, place: RecordPlace, returns: number): void
+  /** What happened to the message, which has come back `returns` times by now. Written soon, without a sync. */
+  note(queueId: number, place: RecordPlace, what: Note, returns: number): void
   /** Writes what was settled and noted, without a sync: a kill of the process does not lose it from here on. */
   writeNotes(): void
   /** The message, which has been committed; undefined when the disk cannot give it back. */

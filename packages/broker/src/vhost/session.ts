@@ -269,7 +269,7 @@ export class Session implements ConsumerSession {
       queue.settle(item)
     } else {
       this.#unsettled.add(delivery)
-      this.#vhost.touched(queue, item)
+      this.#vhost.handedOut(queue, item)
       this.#vhost.noteDelivered()
     }
     return Object.assign(delivery, { remaining: queue.length })

@@ -65,6 +65,6 @@ function rewrite(envelope: Envelope, holders: readonly Holder[], store: Store, m
     memory.rewritten(envelope, store.appended)
   }
   for (const { queue, item } of holders) {
-    if (item.redelivered) store.note(queue.id, rewritten.place, item.returns)
+    if (item.redelivered) store.note(queue.id, rewritten.place, 'returned', item.returns)
   }
 }

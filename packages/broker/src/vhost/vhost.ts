@@ -11,7 +11,7 @@ import type { DeathReason, Queue, QueueHost } from '../queue/queue.ts'
 import { expiryOf, keyIn, notBeforeIn } from '../queue/timing.ts'
 import type { Exchange, ExchangeType } from '../router/exchange.ts'
 import { moveKey, type RecoveryTarget } from '../store/recovery.ts'
-import type { Definition, RecordPlace, RecoveredMessage, Settlement, Store } from '../store/store.ts'
+import type { Definition, Note, RecordPlace, RecoveredMessage, Settlement, Store } from '../store/store.ts'
 import { Alarms } from './alarms.ts'
 import { CommitWaiters } from './commit-waiters.ts'
 import { Dispatcher } from './dispatcher.ts'
@@ -314,8 +314,12 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     else this.settled(queue, item)
   }
 
-  touched(queue: Queue, item: Item): void {
-    if (item.stored && !queue.deleted) this.#store!.note(queue.id, item.envelope.place!, item.returns)
+  handedOut(queue: Queue, item: Item): void {
+    this.#note(queue, item, item.redelivered ? 'delivered-again' : 'delivered')
+  }
+
+  cameBack(queue: Queue, item: Item): void {
+    this.#note(queue, item, 'returned')
   }
 
   load(item: Item): boolean {
@@ -378,6 +382,10 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     this.#memory.hold(envelope)
     queue.push(envelope, stored)
     return this.#pushed(envelope, queue)
+  }
+
+  #note(queue: Queue, item: Item, what: Note): void {
+    if (item.stored && !queue.deleted) this.#store!.note(queue.id, item.envelope.place!, what, item.returns)
   }
 
   #push(message: BrokerMessage, queues: readonly Queue[], instead: Settlement | undefined): number {

@@ -108,11 +108,32 @@ describe('restart', () => {
     const got = drain(second.client.session, 'q')
     expect(got.map(bodyOf)).toEqual(numbered(20).filter(n => !['0', '2', '4'].includes(n)))
     expect(got.slice(0, 3).map(d => [bodyOf(d), d.redelivered, d.deliveryCount])).toEqual([
-      ['1', true, 1],
-      ['3', true, 0],
-      ['5', true, 0],
+      ['1', true, 2],
+      ['3', true, 1],
+      ['5', true, 1],
     ])
     expect(got.at(-1)).toMatchObject({ redelivered: false, deliveryCount: 0 })
+  })
+
+  test('[returns] a message that is out when the broker dies has come back by that, each time; one that waits has not', async () => {
+    let directory = temporaryDirectory()
+    const first = await open(directory)
+    await declare(first, 'q')
+    await publish(first, ['out', 'waits'])
+    for (let deaths = 0; deaths < 4; deaths++) {
+      const { client } = deaths === 0 ? first : await open(directory)
+      client.session.consume({ queue: 'q', prefetch: 1 })
+      await dispatched()
+      expect(client.deliveries.map(d => [bodyOf(d), d.redelivered, d.deliveryCount])).toEqual([
+        ['out', deaths > 0, deaths],
+      ])
+      directory = snapshot(directory)
+    }
+    const last = await open(directory)
+    expect(drain(last.client.session, 'q').map(d => [bodyOf(d), d.deliveryCount])).toEqual([
+      ['out', 4],
+      ['waits', 0],
+    ])
   })
 
   test('[shared] a message of several queues is stored once and settled by each', async () => {
