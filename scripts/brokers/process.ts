@@ -3,7 +3,7 @@
  * that an id which the system gave to somebody else is never signalled.
  */
 import { execFile } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -45,6 +45,27 @@ export async function waitForExit(process_: StartedProcess, timeoutMs: number): 
   return await poll(() => !isRunning(process_), timeoutMs)
 }
 
+/** SIGSTOP; resolves when none of its threads runs any more, which on a busy machine is later than the signal. */
+export async function freeze(pid: number): Promise<void> {
+  process.kill(pid, 'SIGSTOP')
+  const tasks = `/proc/${pid}/task`
+  if (!existsSync(tasks)) return
+  const stands = () => readdirSync(tasks).every(task => / [TtZX] /.test(statOf(`${tasks}/${task}/stat`)))
+  if (!(await poll(stands, 10_000))) throw new BrokerScriptError(`Process ${pid} goes on after SIGSTOP.`)
+}
+
+/** What follows the name, which may itself hold anything; a thread that has ended counts as such. */
+function statOf(path: string): string {
+  try {
+    const stat = readFileSync(path, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 1)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ESRCH') return ' X '
+    throw error
+  }
+}
+
 /** Asks `ready` every 50 ms until it says true; false when the time is over. */
 export async function poll(ready: () => boolean | Promise<boolean>, timeoutMs: number): Promise<boolean> {
   const deadline = Date.now() + timeoutMs
@@ -58,16 +79,8 @@ export async function poll(ready: () => boolean | Promise<boolean>, timeoutMs: n
 /** The process's state and start; a zombie counts as gone, since nobody can be served by it. */
 function startTicks(pid: number): string | undefined {
   if (!existsSync('/proc/self/stat')) return ''
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    // The second field, in parentheses, may itself hold spaces and parentheses.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19]
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT' || code === 'ESRCH') return undefined
-    throw error
-  }
+  const fields = statOf(`/proc/${pid}/stat`).split(' ')
+  return fields[1] === 'Z' || fields[1] === 'X' ? undefined : fields[20]
 }
 
 /** A port of the loopback interface that was free a moment ago. */

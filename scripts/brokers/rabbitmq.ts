@@ -10,6 +10,7 @@ import { certificates } from './certificates.ts'
 import {
   BrokerScriptError,
   freePort,
+  freeze,
   identify,
   isRunning,
   poll,
@@ -160,8 +161,8 @@ export class RabbitmqNode {
   }
 
   /** SIGSTOP: sockets stay open and nobody answers. */
-  freeze(): void {
-    signal(this.#running(), 'SIGSTOP')
+  async freeze(): Promise<void> {
+    await freeze(this.#running().pid)
   }
 
   thaw(): void {

@@ -8,6 +8,7 @@ const headings: Readonly<Record<keyof typeof optionTables, string>> = {
   contract: '`event`, `command` and `request`',
   send: '`send` and `publish`',
   request: '`bus.request`',
+  stream: '`bus.stream`',
   consume: '`handle` and `subscribe`',
   retry: 'The option `retry` of `handle` and `subscribe`',
   backoff: 'The option `delays` of `retry`, as a backoff',

@@ -3,6 +3,7 @@ import { randomBytes, randomInt } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Capabilities } from '@chasqui/driver'
+import { crashes } from './crashes.ts'
 import { delivery } from './delivery.ts'
 import { eventually, settled } from './eventually.ts'
 import { failures } from './failures.ts'
@@ -29,6 +30,7 @@ export const scenarios: readonly Scenario[] = [
   ...faults,
   ...network,
   ...patterns,
+  ...crashes,
 ].sort((a, b) => a.number - b.number)
 
 const defaultTimeoutMs = 60_000

@@ -10,6 +10,19 @@ export type Task =
   | { readonly do: 'stay'; readonly url: string }
   /** Takes messages, reports each as an effect, and never returns from its handler. */
   | { readonly do: 'hang'; readonly url: string; readonly queue: string; readonly concurrency: number }
+  /**
+   * Handles messages, each for `workMs`, and reports its beginning and its end; the body `deadly` kills it with SIGKILL. First it
+   * sends `own` messages itself. SIGTERM makes it close its bus and end, as the guide for deployments says.
+   */
+  | {
+      readonly do: 'serve'
+      readonly url: string
+      readonly queue: string
+      readonly concurrency: number
+      readonly workMs?: number
+      readonly deadly?: string
+      readonly own?: number
+    }
   /** Sends `from`, `from + 1`, ... as bodies from that many callers at once; reports what was confirmed. */
   | {
       readonly do: 'produce'
@@ -25,6 +38,9 @@ export type Task =
 export type Report =
   | { readonly event: 'ready' }
   | { readonly event: 'effect'; readonly id: string | undefined; readonly body: unknown }
+  | { readonly event: 'handled'; readonly id: string | undefined; readonly body: unknown }
+  | { readonly event: 'dead-lettered'; readonly id: string | undefined; readonly code: string }
+  | { readonly event: 'drained' }
   | { readonly event: 'confirmed'; readonly body: number }
   | { readonly event: 'refused'; readonly body: number; readonly code: string }
   | { readonly event: 'looked'; readonly exists: boolean }
@@ -46,13 +62,32 @@ export class Worker {
     })
   }
 
+  get pid(): number {
+    return this.#child.pid!
+  }
+
   get running(): boolean {
     return this.#child.exitCode === null && this.#child.signalCode === null
   }
 
+  /** What it ended with; `null` while it runs, and after a signal that ended it. */
+  get exitCode(): number | null {
+    return this.#child.exitCode
+  }
+
+  /** Resolves when it has ended by itself. */
+  get ended(): Promise<void> {
+    return this.#exited
+  }
+
+  /** What it reported of that kind so far, in order. */
+  seen<Event extends Report['event']>(event: Event): Extract<Report, { event: Event }>[] {
+    return this.reports.filter((report): report is Extract<Report, { event: Event }> => report.event === event)
+  }
+
   /** Waits for a report of that kind; fails with what the process printed if it ends or fails before. */
   async reported(event: Report['event'], count = 1): Promise<void> {
-    const seen = () => this.reports.filter(report => report.event === event).length
+    const seen = () => this.seen(event).length
     const failed = () => this.reports.find(report => report.event === 'failed')
     await eventually(
       () => seen() >= count || failed() !== undefined || !this.running,
@@ -68,7 +103,7 @@ export class Worker {
     await this.#exited
   }
 
-  signal(name: 'SIGSTOP' | 'SIGCONT'): void {
+  signal(name: 'SIGCONT' | 'SIGTERM'): void {
     this.#child.kill(name)
   }
 

@@ -1,6 +1,7 @@
 /** A process that scenarios start, disturb and kill. It reports in JSON lines, each written before it goes on. */
 import { writeSync } from 'node:fs'
-import { connect } from '@chasqui/core'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Bus, connect } from '@chasqui/core'
 import { isChasquiError } from '@chasqui/driver'
 import type { Report, Task } from './worker-process.ts'
 
@@ -40,6 +41,7 @@ async function work(task: Task): Promise<void> {
     )
     return report({ event: 'ready' })
   }
+  if (task.do === 'serve') return await serve(bus, task)
   report({ event: 'ready' })
   let next = task.from
   const caller = async () => {
@@ -53,6 +55,33 @@ async function work(task: Task): Promise<void> {
   }
   await Promise.all(Array.from({ length: task.callers }, caller))
   report({ event: 'done' })
+}
+
+async function serve(bus: Bus, task: Extract<Task, { do: 'serve' }>): Promise<void> {
+  const { queue, concurrency, workMs = 0, deadly, own = 0 } = task
+  process.once('SIGTERM', async () => {
+    await bus.close()
+    report({ event: 'drained' })
+    process.exit(0)
+  })
+  bus.observe(
+    told => {
+      if (told.kind === 'dead-lettered') report({ event: 'dead-lettered', id: told.id, code: told.code })
+    },
+    ['dead-lettered'],
+  )
+  await Promise.all(Array.from({ length: own }, (_, n) => bus.send(queue, n)))
+  await bus.handle(
+    queue,
+    async (body, { id }) => {
+      report({ event: 'effect', id, body })
+      if (body === deadly) process.kill(process.pid, 'SIGKILL')
+      await sleep(workMs)
+      report({ event: 'handled', id, body })
+    },
+    { concurrency },
+  )
+  report({ event: 'ready' })
 }
 
 work(JSON.parse(process.argv[2] ?? '{}') as Task).catch(error => {

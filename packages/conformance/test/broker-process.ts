@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { freeze } from '../../../scripts/brokers/process.ts'
 
 const program = join(import.meta.dirname, '..', '..', 'chasqui', 'src', 'bin.ts')
 
@@ -53,8 +54,12 @@ export class BrokerProcess {
     await this.#end('SIGTERM')
   }
 
-  signal(name: 'SIGSTOP' | 'SIGCONT'): void {
-    this.#child.kill(name)
+  async freeze(): Promise<void> {
+    await freeze(this.#child.pid!)
+  }
+
+  thaw(): void {
+    this.#child.kill('SIGCONT')
   }
 
   async #end(name: 'SIGKILL' | 'SIGTERM'): Promise<void> {

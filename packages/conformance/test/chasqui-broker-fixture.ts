@@ -29,8 +29,8 @@ export const chasquiBrokerFixture: Fixture = {
         start: async () => {
           broker = await BrokerProcess.start(args)
         },
-        freeze: async () => broker.signal('SIGSTOP'),
-        thaw: async () => broker.signal('SIGCONT'),
+        freeze: () => broker.freeze(),
+        thaw: async () => broker.thaw(),
       },
       refused: {
         wrongPassword: url.replace('//', '//guest:not-the-password@'),

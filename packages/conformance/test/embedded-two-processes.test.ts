@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { open } from '@chasqui/embedded'
 import { afterAll, beforeAll, test } from 'vitest'
+import { freeze } from '../../../scripts/brokers/process.ts'
 import { registerConformance } from '../src/suite.ts'
 import { startWorker } from '../src/worker-process.ts'
 
@@ -22,7 +23,7 @@ registerConformance(
           start: async () => {
             owner = await startWorker({ do: 'stay', url })
           },
-          freeze: async () => owner.signal('SIGSTOP'),
+          freeze: () => freeze(owner.pid),
           thaw: async () => owner.signal('SIGCONT'),
         },
         close: async () => {
