@@ -54,6 +54,8 @@ export type {
   Route,
   Senders,
   SendOptions,
+  StreamContract,
+  StreamOptions,
   TuningOptions,
   UserHeaders,
 } from '@chasqui/core'

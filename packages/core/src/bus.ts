@@ -13,7 +13,13 @@ import type { Delivery } from './consume/receive.ts'
 import { ReceiveLoop } from './consume/receive.ts'
 import type { BodyOf, Handler, Route } from './consume/routes.ts'
 import { checkHandler, checkKind, commonDestination, Routes } from './consume/routes.ts'
-import type { AnyContract, CommandContract, EventContract, RequestContract } from './contract/contract.ts'
+import type {
+  AnyContract,
+  CommandContract,
+  EventContract,
+  RequestContract,
+  StreamContract,
+} from './contract/contract.ts'
 import { isContract } from './contract/contract.ts'
 import { checkSourceName, checkSubscription } from './contract/names.ts'
 import { ownAttributes } from './encode/attributes.ts'
@@ -23,15 +29,15 @@ import { eventKinds } from './observe/events.ts'
 import type { Logger } from './observe/logging.ts'
 import type { InFlight, Metrics } from './observe/metrics.ts'
 import { checkOptions, closeOptions, receiveOptions } from './options.ts'
+import { Asking } from './request/asking.ts'
 import { Replies } from './request/replies.ts'
-import { Requests } from './request/request.ts'
 import { sourceName } from './retry/dead-letter.ts'
 import { DeadLetterMover } from './retry/mover.ts'
 import { PutAside } from './retry/put-aside.ts'
 import type { Wanted } from './send/destinations.ts'
 import { Destinations } from './send/destinations.ts'
 import type { OutgoingMiddleware, Receipt } from './send/outgoing.ts'
-import type { RequestOptions, Senders, SendOptions } from './send/outlet.ts'
+import type { RequestOptions, Senders, SendOptions, StreamOptions } from './send/outlet.ts'
 import { Outlets } from './send/outlet.ts'
 import type { SenderLimits } from './send/sender.ts'
 import { closedError, Sender } from './send/sender.ts'
@@ -56,13 +62,16 @@ export interface Bus extends Senders, AsyncDisposable {
    *
    *     await bus.handle(ChargeCard, async (charge, ctx) => { ... })
    */
-  handle<C extends CommandContract | RequestContract | string>(
+  handle<C extends CommandContract | RequestContract | StreamContract | string>(
     from: C,
     handler: Handler<C>,
     options?: ConsumeOptions,
   ): Promise<Consumer>
   /** Handles several types that share one queue. A type without a route is dead-lettered. */
-  handle(routes: readonly Route<CommandContract | RequestContract>[], options?: ConsumeOptions): Promise<Consumer>
+  handle(
+    routes: readonly Route<CommandContract | RequestContract | StreamContract>[],
+    options?: ConsumeOptions,
+  ): Promise<Consumer>
   /** Handles a topic's messages: each subscription gets its own copy, consumers of one subscription compete. */
   subscribe<C extends EventContract | string>(
     to: C,
@@ -145,7 +154,7 @@ export class MessageBus implements Bus {
   readonly #sender: Sender
   readonly #destinations: Destinations
   readonly #outlets: Outlets
-  readonly #requests: Requests
+  readonly #asking: Asking
   readonly #metrics: Metrics | undefined
   readonly #consumers = new Set<MessageConsumer>()
   readonly #loops = new Set<ReceiveLoop>()
@@ -171,7 +180,13 @@ export class MessageBus implements Bus {
       sender: this.#sender,
       events,
     })
-    this.#requests = new Requests(driver, this.#outlets, formats, events)
+    this.#asking = new Asking({
+      driver,
+      outlets: this.#outlets,
+      events,
+      incoming: parts.incoming,
+      scope: name => this.#scope({ kind: 'reply', name }),
+    })
     this.#metrics = parts.metrics?.(() => this.#consumers)
     driver.onState(change => this.#stateChanged(change.state, change.reason))
   }
@@ -200,7 +215,16 @@ export class MessageBus implements Bus {
     options?: RequestOptions,
   ): Promise<RO> {
     if (this.#closing !== undefined) return Promise.reject(closedError())
-    return this.#requests.request(to, body, options) as Promise<RO>
+    return this.#asking.requests.request(to, body, options) as Promise<RO>
+  }
+
+  stream<RO>(
+    to: StreamContract<unknown, unknown, unknown, RO> | string,
+    body: unknown,
+    options?: StreamOptions,
+  ): AsyncGenerator<RO, void, void> {
+    this.#refuseWhenClosing()
+    return this.#asking.streams.stream(to, body, options) as AsyncGenerator<RO, void, void>
   }
 
   async handle(
@@ -358,7 +382,7 @@ export class MessageBus implements Bus {
         source,
         sendTimeoutMs: this.#parts.limits.sendTimeoutMs,
       }),
-      replies: new Replies(this.#outlets, this.#parts.formats, this.#events, scope.sourceName),
+      replies: new Replies(this.#outlets, this.#parts.formats, this.#events, this.#asking.runs, scope.sourceName),
       events: this.#events,
       ended: ended => this.#consumers.delete(ended),
     })
@@ -384,7 +408,8 @@ export class MessageBus implements Bus {
       formats: this.#parts.formats,
       logger: this.#parts.logger,
       outlets: this.#outlets,
-      requests: this.#requests,
+      requests: this.#asking.requests,
+      streams: this.#asking.streams,
     }
   }
 
@@ -451,9 +476,10 @@ export class MessageBus implements Bus {
     const consumers = [...this.#consumers].map(consumer => consumer.stop({ deadlineMs }))
     const loops = [...this.#loops].map(loop => loop.stop(deadlineMs))
     await Promise.all([...consumers, ...loops])
+    this.#asking.streams.end(closedError())
     const drained = this.#sender.close()
     await settledWithin(drained, deadlineMs - (performance.now() - startedAt))
-    await this.#requests.close()
+    await this.#asking.close(closedError())
     // Settles what the engine has not taken by now (it is away, or blocks senders): with `closed`, in doubt where it was sent.
     await this.#driver.close()
     await drained

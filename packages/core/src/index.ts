@@ -20,6 +20,7 @@ export type {
   ContractOptions,
   EventContract,
   RequestContract,
+  StreamContract,
 } from './contract/contract.ts'
 export { command, event, isContract, request } from './contract/contract.ts'
 export { checkName, checkSubscription, isReserved, maxNameBytes } from './contract/names.ts'
@@ -41,6 +42,6 @@ export { deadLetterName } from './retry/dead-letter.ts'
 export type { RetryOptions, RetryRule, RetryTerms, RetryWhen } from './retry/policy.ts'
 export type { UserHeaders } from './send/headers.ts'
 export type { OutgoingMessage, OutgoingMiddleware, Receipt } from './send/outgoing.ts'
-export type { RequestOptions, Senders, SendOptions } from './send/outlet.ts'
+export type { RequestOptions, Senders, SendOptions, StreamOptions } from './send/outlet.ts'
 export type { DestinationNeed, Need } from './send/topology.ts'
 export { validateIncoming, validateOutgoing } from './validate/validate.ts'

@@ -51,6 +51,11 @@ export const contractOptions = {
   key: { type: 'function', defaultText: 'no key', meaning: "Makes a message's key from its body." },
   format: { type: 'string', default: 'json', meaning: 'A content type, or the short name of a format.' },
   version: { type: 'integer', minimum: 1, maximum: 1_000_000, defaultText: 'none', meaning: "The contract's version." },
+  stream: {
+    type: 'boolean',
+    default: false,
+    meaning: 'The request is answered by a stream of items; the reply schema is that of one item. Requests only.',
+  },
 } as const satisfies OptionTable
 
 export const sendOptions = {
@@ -95,6 +100,26 @@ export const requestOptions = {
     minimum: 1,
     maximum: maxTimerMs,
     meaning: 'How long to wait for the reply.',
+  },
+} as const satisfies OptionTable
+
+export const streamOptions = {
+  ...sendOptions,
+  timeoutMs: {
+    type: 'integer',
+    unit: 'ms',
+    default: 30_000,
+    minimum: 1,
+    maximum: maxTimerMs,
+    meaning: 'How long to wait for the first item, and for each one after it.',
+  },
+  window: {
+    type: 'integer',
+    unit: 'items',
+    default: 100,
+    minimum: 1,
+    maximum: 10_000,
+    meaning: 'How many items the handler may be ahead of the loop that reads them.',
   },
 } as const satisfies OptionTable
 
@@ -470,6 +495,7 @@ export const optionTables = {
   contract: contractOptions,
   send: sendOptions,
   request: requestOptions,
+  stream: streamOptions,
   consume: consumeOptions,
   retry: retryOptions,
   backoff: backoffOptions,

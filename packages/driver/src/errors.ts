@@ -103,6 +103,14 @@ export const errorCodes = {
   // Requests
   'request-timeout': { retryable: true, meaning: 'No reply came within `timeoutMs`.' },
   'request-failed': { retryable: false, meaning: 'The handler of the request failed for good.' },
+  'reply-kind': {
+    retryable: false,
+    meaning: 'One reply where a stream of them was asked for, or the reverse.',
+  },
+  'stream-broken': {
+    retryable: true,
+    meaning: 'A stream of replies cannot go on: its handler or the connection was lost after some items.',
+  },
   // Ourselves
   internal: { retryable: false, meaning: 'A mistake in Chasqui. Please report it.' },
 } as const satisfies Record<string, CodeInfo>

@@ -52,11 +52,11 @@ export class Attempts {
       if (isPromise(result)) {
         if (timeoutMs !== undefined) this.#limit(work, attempt, timeoutMs)
         result.then(
-          value => this.#succeeded(work, attempt, value),
+          value => this.#returned(work, attempt, value),
           error => this.#failed(work, attempt, error),
         )
       } else {
-        this.#succeeded(work, attempt, result)
+        this.#returned(work, attempt, result)
       }
     } catch (error) {
       this.#failed(work, attempt, error)
@@ -83,26 +83,55 @@ export class Attempts {
     return work.state !== 'open'
   }
 
-  #succeeded(work: Work, attempt: Attempt, result: unknown): void {
-    if (this.#over(work, attempt)) return
-    const { events, replies, watchers } = this.#parts
+  #returned(work: Work, attempt: Attempt, result: unknown): void {
+    let streams: boolean
+    try {
+      streams = this.#parts.replies.streams(attempt, result)
+    } catch (error) {
+      this.#failed(work, attempt, error)
+      return
+    }
+    if (!streams) {
+      if (this.#succeeded(work, attempt)) this.#answer(work, attempt, result)
+    } else if (work.current === attempt && work.state === 'open') {
+      this.#stream(work, attempt, result as AsyncIterable<unknown>)
+    }
+  }
+
+  /** The attempt lasts as long as its stream. */
+  #stream(work: Work, attempt: Attempt, items: AsyncIterable<unknown>): void {
+    const { timeoutMs, replies } = this.#parts
+    if (timeoutMs !== undefined && work.timer === undefined) this.#limit(work, attempt, timeoutMs)
+    replies.stream(attempt, items).then(
+      () => {
+        if (this.#succeeded(work, attempt)) this.#acknowledge(work)
+      },
+      error => this.#failed(work, attempt, error),
+    )
+  }
+
+  /** False for an attempt that is over already. */
+  #succeeded(work: Work, attempt: Attempt): boolean {
+    if (this.#over(work, attempt)) return false
+    const { events, watchers } = this.#parts
     if (watchers.length > 0) this.#tell(attempt, undefined)
     if (events.heard.handled) {
       const { id, type } = work.item.message
       const durationMs = performance.now() - attempt.startedAt
       events.emit({ kind: 'handled', source: this.#name, id, type, attempt: work.attempt, durationMs })
     }
-    if (work.item.message.replyTo !== undefined && replies.answers(attempt, result)) {
-      this.#answer(work, attempt, result)
-      return
-    }
-    this.#acknowledge(work)
+    return true
   }
 
   /** The reply is confirmed before the request is acknowledged; one that cannot be sent fails the attempt. */
   #answer(work: Work, attempt: Attempt, result: unknown): void {
+    const { replies } = this.#parts
+    if (work.item.message.replyTo === undefined || !replies.answers(attempt, result)) {
+      this.#acknowledge(work)
+      return
+    }
     work.current = attempt
-    this.#parts.replies.reply(attempt, result).then(
+    replies.reply(attempt, result).then(
       () => {
         if (!this.#over(work, attempt)) this.#acknowledge(work)
       },

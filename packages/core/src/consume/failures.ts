@@ -57,7 +57,8 @@ export class Failures {
       })
     }
     this.#tellHook(error, attempt)
-    const failed = { attempt: work.attempt, error, firstFailedAt: work.firstFailedAt, now }
+    const seen = (attempt.streamRun?.sent ?? 0) > 0
+    const failed = { attempt: work.attempt, error, firstFailedAt: work.firstFailedAt, now, seen }
     const decision = decide(settings.retry, failed, Math.random)
     if (decision.kind === 'dead-letter') {
       this.#deadLetter(work, attempt, decision.code, decision.reason, error, now)

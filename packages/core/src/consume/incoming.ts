@@ -5,17 +5,25 @@
 import type { HeaderValue, Source, WireMessage } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import type { AnyContract, CommandContract, EventContract, RequestContract } from '../contract/contract.ts'
+import type {
+  AnyContract,
+  CommandContract,
+  EventContract,
+  RequestContract,
+  StreamContract,
+} from '../contract/contract.ts'
 import type { Carried } from '../encode/attributes.ts'
-import { carryOn } from '../encode/attributes.ts'
+import { carryOn, correlationOf } from '../encode/attributes.ts'
 import type { PipelineFormats } from '../encode/pipeline-formats.ts'
 import type { Format } from '../format/format.ts'
 import type { Logger } from '../observe/logging.ts'
 import { boundLogger } from '../observe/logging.ts'
 import { maxDelayMs } from '../options.ts'
 import type { Requests } from '../request/request.ts'
+import type { StreamRun } from '../request/stream-run.ts'
+import type { Streams } from '../request/streams.ts'
 import type { Receipt } from '../send/outgoing.ts'
-import type { Outlets, RequestOptions, Senders, SendOptions } from '../send/outlet.ts'
+import type { Outlets, RequestOptions, Senders, SendOptions, StreamOptions } from '../send/outlet.ts'
 
 /** What is known of a received message beside its body. Absent parts: the sender knows nothing of Chasqui. */
 export interface MessageInfo {
@@ -79,6 +87,7 @@ export interface Scope {
   readonly logger: Logger
   readonly outlets: Outlets
   readonly requests: Requests
+  readonly streams: Streams
 }
 
 /** The part of a route that an attempt reads. */
@@ -94,6 +103,8 @@ export class Attempt implements IncomingMessage {
   readonly redelivered: boolean
   readonly attempt: number
   body: unknown = undefined
+  /** Answers the message by a stream; absent before it does, and where it does not. */
+  streamRun: StreamRun | undefined = undefined
   /** When it began, if anybody wants to know (`performance.now()`). */
   startedAt = 0
   readonly #scope: Scope
@@ -125,7 +136,7 @@ export class Attempt implements IncomingMessage {
     return this.wire.contentType
   }
   get correlationId(): string | undefined {
-    return this.wire.correlationId
+    return correlationOf(this.wire)
   }
   get source(): string | undefined {
     return this.wire.attributes.source
@@ -201,6 +212,14 @@ export class Attempt implements IncomingMessage {
     options?: RequestOptions,
   ): Promise<RO> {
     return this.#scope.requests.request(to, body, options, this.carried) as Promise<RO>
+  }
+
+  stream<RO>(
+    to: StreamContract<unknown, unknown, unknown, RO> | string,
+    body: unknown,
+    options?: StreamOptions,
+  ): AsyncGenerator<RO, void, void> {
+    return this.#scope.streams.stream(to, body, options, this.carried) as AsyncGenerator<RO, void, void>
   }
 
   retry(options: { readonly delayMs?: number; readonly cause?: unknown } = {}): never {

@@ -4,7 +4,7 @@
  */
 import { ChasquiError } from '@chasqui/driver'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import type { AnyContract, CommandContract, Contract, EventContract, RequestContract } from '../contract/contract.ts'
+import type { AnyContract, Contract, RequestContract, StreamContract } from '../contract/contract.ts'
 import { isContract } from '../contract/contract.ts'
 import type { PipelineFormats } from '../encode/pipeline-formats.ts'
 import type { Format } from '../format/format.ts'
@@ -13,8 +13,13 @@ import type { Context, IncomingMessage, IncomingMiddleware, RouteInfo } from './
 
 /** What a handler of this contract gets; `unknown` for plain names. */
 export type BodyOf<C> = C extends Contract<string, unknown, infer O> ? O : unknown
-/** What a handler of this contract returns: the reply for a request, else anything. */
-export type ResultOf<C> = C extends RequestContract<unknown, unknown, infer RI, unknown> ? RI | Promise<RI> : unknown
+/** What a handler of this contract returns: the reply for a request, its items one by one for a stream, else anything. */
+export type ResultOf<C> =
+  C extends StreamContract<unknown, unknown, infer RI, unknown>
+    ? AsyncIterable<RI> | Promise<AsyncIterable<RI>>
+    : C extends RequestContract<unknown, unknown, infer RI, unknown>
+      ? RI | Promise<RI>
+      : unknown
 /**
  * Returning acknowledges the message, throwing retries it. `body` is the schema's output. A handler that returns no
  * promise costs no extra tick.
@@ -30,10 +35,7 @@ export interface Route<C = unknown> {
 }
 
 /** Binds a handler to its contract: `bus.handle([on(ChargeCard, ...), on(RefundCard, ...)])`. */
-export function on<C extends EventContract | CommandContract | RequestContract>(
-  contract: C,
-  handler: Handler<C>,
-): Route<C> {
+export function on<C extends AnyContract>(contract: C, handler: Handler<C>): Route<C> {
   checkHandler(handler, 'on()')
   if (!isContract(contract)) {
     throw new ChasquiError('option-invalid', 'on() takes what event(), command() or request() returned.')

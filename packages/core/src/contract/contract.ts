@@ -20,6 +20,8 @@ export interface ContractOptions<I = unknown> {
   readonly format?: string
   /** The version of the contract, from 1. Default: none. */
   readonly version?: number
+  /** For requests: the reply is a stream of items, each of the reply schema. Default `false`. */
+  readonly stream?: boolean
 }
 
 /** What all contracts have. `~types` exists for the compiler alone. */
@@ -35,15 +37,24 @@ export interface Contract<K extends string = string, I = unknown, O = unknown> {
   readonly format?: string
   readonly lanes?: number
   readonly version?: number
+  /** The reply is a stream of items, each of the reply schema. */
+  readonly stream?: boolean
   readonly '~types'?: { readonly in: I; readonly out: O }
 }
 export interface EventContract<I = unknown, O = I> extends Contract<'event', I, O> {}
 export interface CommandContract<I = unknown, O = I> extends Contract<'command', I, O> {}
 export interface RequestContract<I = unknown, O = unknown, RI = unknown, RO = unknown>
   extends Contract<'request', I, O> {
+  readonly stream?: false
   readonly '~reply'?: { readonly in: RI; readonly out: RO }
 }
-export type AnyContract = EventContract | CommandContract | RequestContract
+/** A request that is answered by a stream of items. */
+export interface StreamContract<I = unknown, O = unknown, RI = unknown, RO = unknown>
+  extends Contract<'request', I, O> {
+  readonly stream: true
+  readonly '~items'?: { readonly in: RI; readonly out: RO }
+}
+export type AnyContract = EventContract | CommandContract | RequestContract | StreamContract
 
 type Schema = StandardSchemaV1
 type In<S extends Schema> = StandardSchemaV1.InferInput<S>
@@ -83,9 +94,21 @@ export function request<S extends Schema, R extends Schema>(
   type: string,
   schema: S,
   reply: R,
-  options?: ContractOptions<In<S>>,
-): RequestContract<In<S>, Out<S>, In<R>, Out<R>> {
-  return declare('request', type, options as ContractOptions | undefined, schema, reply)
+  options?: ContractOptions<In<S>> & { readonly stream?: false },
+): RequestContract<In<S>, Out<S>, In<R>, Out<R>>
+/**
+ * Declares a request that is answered by a stream: its handler is an async generator, and `item` is the schema of each item.
+ *
+ *     const Rows = request('reports.rows', z.object({ year: z.number() }), z.object({ total: z.number() }), { stream: true })
+ */
+export function request<S extends Schema, R extends Schema>(
+  type: string,
+  schema: S,
+  item: R,
+  options: ContractOptions<In<S>> & { readonly stream: true },
+): StreamContract<In<S>, Out<S>, In<R>, Out<R>>
+export function request(type: string, schema: Schema, reply: Schema, options?: ContractOptions): AnyContract {
+  return declare('request', type, options, schema, reply) as AnyContract
 }
 
 /** True for what `event`, `command` and `request` return. */
@@ -103,6 +126,7 @@ class DeclaredContract<K extends 'event' | 'command' | 'request'> implements Con
   readonly format?: string
   readonly lanes?: number
   readonly version?: number
+  readonly stream: boolean
 
   constructor(kind: K, type: string, options: ContractOptions, schema?: Schema, reply?: Schema) {
     this.kind = kind
@@ -114,6 +138,7 @@ class DeclaredContract<K extends 'event' | 'command' | 'request'> implements Con
     this.format = options.format
     this.lanes = options.lanes
     this.version = options.version
+    this.stream = options.stream ?? false
     Object.freeze(this)
   }
 }
@@ -128,6 +153,9 @@ function declare<K extends 'event' | 'command' | 'request'>(
   checkName('type', type)
   checkOptions(contractOptions, options, `${kind}('${type}')`)
   if (options.destination !== undefined) checkName(kind === 'event' ? 'topic' : 'queue', options.destination)
+  if (kind !== 'request' && options.stream !== undefined) {
+    throw new ChasquiError('option-invalid', `${kind}('${type}'): only a request can be answered by a stream.`)
+  }
   if (kind === 'request' && (!isSchema(schema) || !isSchema(reply))) {
     throw new ChasquiError(
       'option-invalid',

@@ -26,5 +26,18 @@ export function carryOn(source: string, received: WireMessage): Carried {
   if (received.id !== undefined) attributes.causationid = received.id
   const tenant = received.attributes.tenantid
   if (tenant !== undefined) attributes.tenantid = tenant
-  return { correlationId: received.correlationId ?? received.id, attributes }
+  return { correlationId: correlationOf(received) ?? received.id, attributes }
+}
+
+/**
+ * The conversation that a message belongs to. Requests and replies need the field of that name to find each other (AMQP 0-9-1's
+ * use of it): of a conversation that they did not begin they tell by the attribute (CloudEvents' correlation extension).
+ */
+export function correlationOf({ attributes, correlationId }: WireMessage): string | undefined {
+  return attributes.correlationid ?? correlationId
+}
+
+/** The same attributes, with the conversation among them. */
+export function correlated({ attributes, correlationId }: Carried): Attributes {
+  return correlationId === undefined ? attributes : { ...attributes, correlationid: correlationId }
 }

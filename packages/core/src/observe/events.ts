@@ -71,6 +71,20 @@ export type BusEvent =
   | ({ readonly kind: 'unrouted'; readonly count: number } & Delivered)
   /** The reply to a request was confirmed. */
   | ({ readonly kind: 'replied'; readonly replyTo: string } & Delivered)
+  /** A stream of replies ended: `left` by its requester, or the requester is `gone`; `aborted` with its attempt. */
+  | ({
+      readonly kind: 'streamed'
+      readonly replyTo: string
+      readonly end: 'finished' | 'left' | 'gone' | 'aborted'
+      readonly items: number
+    } & Delivered)
+  /** A reply came that nobody waits for (any more); it is dropped. */
+  | {
+      readonly kind: 'late-reply'
+      readonly id: string | undefined
+      readonly type: string | undefined
+      readonly correlationId: string | undefined
+    }
   /** Deliveries were settled when their connection had gone; the engine hands those messages out again. */
   | { readonly kind: 'settled-late'; readonly source: string; readonly count: number; readonly error?: unknown }
   /** A function of the user's that is not a handler threw: `onError`, a listener, a logger. */
@@ -126,6 +140,8 @@ const nothingHeard: Record<EventKind, boolean> = {
   released: false,
   unrouted: false,
   replied: false,
+  streamed: false,
+  'late-reply': false,
   'settled-late': false,
   'hook-failed': false,
   'driver-failed': false,

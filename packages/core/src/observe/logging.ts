@@ -33,6 +33,8 @@ const lines: { readonly [K in EventKind]: { readonly level: LogLevel; readonly s
   released: { level: 'debug', says: 'released' },
   unrouted: { level: 'warn', says: 'no route takes this type' },
   replied: { level: 'debug', says: 'replied' },
+  streamed: { level: 'debug', says: 'a stream of replies ended' },
+  'late-reply': { level: 'debug', says: 'a reply came that nobody waits for' },
   'settled-late': { level: 'warn', says: 'settled after the connection had gone; delivered again' },
   'hook-failed': { level: 'warn', says: 'a hook failed' },
   'driver-failed': { level: 'warn', says: 'the driver failed' },

@@ -1,15 +1,20 @@
 /**
  * The answering half of requests: what a handler returns goes back to the queue that the message names, validated by the
- * contract's reply schema; what it fails with goes back as a typed error. Replies live as short as their requesters wait.
+ * contract's reply schema, as one reply or as a stream of them; what it fails with goes back as a typed error. Replies live as
+ * short as their requesters wait.
  */
 import type { Headers } from '@chasqui/driver'
-import { headerPrefix } from '@chasqui/driver'
+import { ChasquiError } from '@chasqui/driver'
 import type { Attempt } from '../consume/incoming.ts'
 import type { PipelineFormats } from '../encode/pipeline-formats.ts'
 import type { EventHub } from '../observe/events.ts'
 import type { Failure } from '../retry/dead-letter.ts'
 import type { Outlets } from '../send/outlet.ts'
 import { bodyInvalid } from '../validate/validate.ts'
+import { replyErrorCode, replyErrorDetails, replyErrorMessage } from './reply-reader.ts'
+import { countOf, streamHeader } from './stream-protocol.ts'
+import { isGone } from './stream-run.ts'
+import type { StreamRuns } from './stream-runs.ts'
 
 /** How long a reply is worth delivering, in milliseconds; requesters that wait longer are rare. */
 const replyTtlMs = 300_000
@@ -17,23 +22,40 @@ const maxSentence = 1000
 /** The longest JSON of an error's details that travels, in characters; longer details stay here. */
 const maxDetails = 4000
 
-/** The headers by which a requester knows a failure from a reply. */
-export const replyErrorCode = `${headerPrefix.chasqui}error_code`
-export const replyErrorMessage = `${headerPrefix.chasqui}error_message`
-/** JSON of the error's `details`. */
-export const replyErrorDetails = `${headerPrefix.chasqui}error_details`
-
 export class Replies {
   readonly #outlets: Outlets
   readonly #formats: PipelineFormats
   readonly #events: EventHub
+  readonly #runs: StreamRuns
   readonly #sourceName: string
 
-  constructor(outlets: Outlets, formats: PipelineFormats, events: EventHub, sourceName: string) {
+  constructor(outlets: Outlets, formats: PipelineFormats, events: EventHub, runs: StreamRuns, sourceName: string) {
     this.#outlets = outlets
     this.#formats = formats
     this.#events = events
+    this.#runs = runs
     this.#sourceName = sourceName
+  }
+
+  /**
+   * Whether the result is a stream of replies. Throws `reply-kind` where the handler, its contract and the requester do not agree on
+   * that, and for a generator that nobody would run.
+   */
+  streams(attempt: Attempt, result: unknown): result is AsyncIterable<unknown> {
+    const { contract, wire } = attempt
+    const asked = wire.replyTo !== undefined && wire.headers[streamHeader.window] !== undefined
+    if (!asked && contract?.stream !== true && !isGenerator(result)) return false
+    if (!asked) throw replyKind(attempt, 'Its handler answers by a stream, and nobody asked for one')
+    if (contract !== undefined && contract.stream !== true) {
+      throw replyKind(attempt, 'A stream was asked for, and its contract is none (`stream: true`)')
+    }
+    if (!isAsyncIterable(result)) {
+      throw replyKind(
+        attempt,
+        'A stream was asked for, and its handler returned no async generator (`async function*`)',
+      )
+    }
+    return true
   }
 
   /** Whether the result is a reply: always for a request's handler, and for a plain one that returned something. */
@@ -51,9 +73,37 @@ export class Replies {
       const checked = await contract.replySchema['~standard'].validate(result)
       if (checked.issues !== undefined) throw bodyInvalid(`${contract.type} (its reply)`, checked.issues)
     }
-    await this.#send(attempt, result, undefined)
+    await this.#sendUnlessGone(attempt, result, undefined)
     if (this.#events.heard.replied) {
       this.#events.emit({ kind: 'replied', source: this.#sourceName, id, type, replyTo })
+    }
+  }
+
+  /** Resolves when the stream has ended, also when its requester left it or is gone. Rejects with what failed. */
+  async stream(attempt: Attempt, items: AsyncIterable<unknown>): Promise<void> {
+    const { id, type, wire } = attempt
+    const ended = await this.#runs.answer(
+      {
+        attempt,
+        window: countOf(wire.headers[streamHeader.window]) ?? 1,
+        answer: (headers, body) =>
+          this.#send(attempt, body === undefined ? null : body.value, headers, body === undefined),
+        cleanupFailed: error =>
+          this.#events.emit({ kind: 'hook-failed', hook: 'the end of a stream that its requester left', error }),
+      },
+      items,
+    )
+    if (this.#events.heard.streamed) {
+      const { end, sent } = ended
+      this.#events.emit({
+        kind: 'streamed',
+        source: this.#sourceName,
+        id,
+        type,
+        replyTo: wire.replyTo!,
+        end,
+        items: sent,
+      })
     }
   }
 
@@ -64,41 +114,63 @@ export class Replies {
     const message = failure.error instanceof Error ? String(failure.error.message) : failure.reason
     const details = detailsOf(failure.error)
     const headers: Headers = {
+      ...attempt.streamRun?.failureHeaders,
       [replyErrorCode]: failure.code,
       [replyErrorMessage]: message.slice(0, maxSentence).toWellFormed(),
       ...(details === undefined ? {} : { [replyErrorDetails]: details }),
     }
     try {
-      await this.#send(attempt, null, headers)
+      await this.#sendUnlessGone(attempt, null, headers)
     } catch (error) {
       this.#events.emit({ kind: 'driver-failed', doing: 'replying with a failure', error })
     }
   }
 
-  async #send(attempt: Attempt, body: unknown, headers: Headers | undefined): Promise<void> {
-    const { contract, wire } = attempt
-    const format =
-      headers !== undefined
-        ? this.#formats.json
-        : contract === undefined
-          ? undefined
-          : this.#formats.registry.named(contract.format ?? 'json')
-    const correlationId = wire.correlationId ?? wire.id
+  async #sendUnlessGone(attempt: Attempt, body: unknown, headers: Headers | undefined): Promise<void> {
     try {
-      await this.#outlets.reply({
-        replyTo: wire.replyTo!,
-        correlationId,
-        type: contract === undefined ? undefined : `${contract.type}.reply`,
-        format,
-        body,
-        headers,
-        carried: attempt.carried,
-        ttlMs: replyTtlMs,
-      })
+      await this.#send(attempt, body, headers, headers !== undefined)
     } catch (error) {
-      if (!gone(error)) throw error
+      if (!isGone(error)) throw error
     }
   }
+
+  /** `empty`: what is said stands in the headers alone. */
+  async #send(attempt: Attempt, body: unknown, headers: Headers | undefined, empty: boolean): Promise<void> {
+    const { contract, wire, streamRun } = attempt
+    const format = empty
+      ? this.#formats.json
+      : contract === undefined
+        ? undefined
+        : this.#formats.registry.named(contract.format ?? 'json')
+    await this.#outlets.reply({
+      replyTo: wire.replyTo!,
+      correlationId: wire.correlationId ?? wire.id,
+      type: contract === undefined ? undefined : `${contract.type}.reply`,
+      format,
+      body,
+      headers,
+      carried: attempt.carried,
+      ttlMs: replyTtlMs,
+      answerTo: streamRun === undefined ? undefined : this.#runs.control,
+    })
+  }
+}
+
+function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
+  return typeof value === 'object' && value !== null && Symbol.asyncIterator in value
+}
+
+/** A generator does nothing until somebody runs it: returned where no stream is, its handler would not have run. */
+function isGenerator(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  const tag = (value as { [Symbol.toStringTag]?: unknown })[Symbol.toStringTag]
+  return tag === 'AsyncGenerator' || tag === 'Generator'
+}
+
+function replyKind({ type, destination }: Attempt, what: string): ChasquiError {
+  return new ChasquiError('reply-kind', `${what}: "${type ?? destination}" can be one reply or a stream, not both.`, {
+    details: { type, destination },
+  })
 }
 
 /** What the error says beside its sentence, as JSON; nothing where it has none, or where JSON cannot or may not carry it. */
@@ -111,9 +183,4 @@ function detailsOf(error: unknown): string | undefined {
     // Circles, bigints, getters that throw: the code and the sentence have to do.
     return undefined
   }
-}
-
-function gone(error: unknown): boolean {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
-  return code === 'unroutable' || code === 'destination-missing'
 }

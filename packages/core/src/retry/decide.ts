@@ -12,6 +12,8 @@ export interface FailedAttempt {
   readonly error: unknown
   readonly firstFailedAt: number
   readonly now: number
+  /** Others have seen part of its result: another attempt could not take that back. */
+  readonly seen?: boolean
 }
 
 export type Decision =
@@ -22,12 +24,13 @@ export type Decision =
 /** Failures that another attempt cannot mend: the bytes stay the same. A rule may say otherwise. */
 const hopeless: ReadonlySet<ErrorCode> = new Set(['body-not-decodable', 'body-invalid', 'format-unknown'])
 /** Failures that nobody may try again. */
-const final: ReadonlySet<ErrorCode> = new Set(['dead-lettered', 'unrouted', 'crash-loop'])
+const final: ReadonlySet<ErrorCode> = new Set(['dead-lettered', 'unrouted', 'crash-loop', 'reply-kind'])
 
 export function decide(policy: RetryPolicy, failed: FailedAttempt, random: () => number): Decision {
-  const { attempt, error, firstFailedAt, now } = failed
+  const { attempt, error, firstFailedAt, now, seen } = failed
   const code = isChasquiError(error) ? error.code : 'handler-failed'
   if (final.has(code)) return { kind: 'dead-letter', code, reason: sentence(error) }
+  if (seen) return { kind: 'dead-letter', code, reason: `part of its replies had been sent: ${sentence(error)}` }
   const terms = termsFor(policy, error, code)
   if (terms === 'fatal') return { kind: 'dead-letter', code, reason: sentence(error) }
   if (attempt >= terms.attempts) {

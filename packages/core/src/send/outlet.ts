@@ -5,15 +5,22 @@
 import { randomUUID } from 'node:crypto'
 import type { Capabilities, Headers, Target } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
-import type { AnyContract, CommandContract, EventContract, RequestContract } from '../contract/contract.ts'
+import type {
+  AnyContract,
+  CommandContract,
+  EventContract,
+  RequestContract,
+  StreamContract,
+} from '../contract/contract.ts'
 import { isContract } from '../contract/contract.ts'
 import { checkName, maxNameBytes } from '../contract/names.ts'
 import type { Carried } from '../encode/attributes.ts'
+import { correlated } from '../encode/attributes.ts'
 import type { PipelineFormats } from '../encode/pipeline-formats.ts'
 import type { Format } from '../format/format.ts'
 import { chain } from '../middleware/chain.ts'
 import type { EventHub } from '../observe/events.ts'
-import { checkOptions, requestOptions, sendOptions } from '../options.ts'
+import { checkOptions, requestOptions, sendOptions, streamOptions } from '../options.ts'
 import type { Destinations, Wanted } from './destinations.ts'
 import type { UserHeaders } from './headers.ts'
 import { checkedHeaders } from './headers.ts'
@@ -45,6 +52,13 @@ export interface RequestOptions extends SendOptions {
   readonly timeoutMs?: number
 }
 
+export interface StreamOptions extends SendOptions {
+  /** How long to wait for the first item, and for each one after it, in milliseconds. Default 30,000. */
+  readonly timeoutMs?: number
+  /** How many items the handler may be ahead of the loop that reads them: 1 to 10,000. Default 100. */
+  readonly window?: number
+}
+
 /** What sends: a bus, or the `ctx` of a handler, which carries correlation, causation and tenant on. */
 export interface Senders {
   /**
@@ -61,6 +75,19 @@ export interface Senders {
   /** Sends a request and resolves to its reply. Rejects with `request-timeout`, and `request-failed` when its handler failed. */
   request<I, RO>(to: RequestContract<I, unknown, unknown, RO>, body: NoInfer<I>, options?: RequestOptions): Promise<RO>
   request(queue: string, body: unknown, options?: RequestOptions): Promise<unknown>
+  /**
+   * Sends a request that is answered by a stream, and gives its items as they come. Asking begins with the loop; leaving the loop, or
+   * the signal, ends the handler's generator. The loop throws `request-timeout`, `request-failed` when the handler failed, and
+   * `stream-broken` when the handler was lost after some items were taken.
+   *
+   *     for await (const row of bus.stream(Rows, { year: 2026 })) console.log(row)
+   */
+  stream<I, RO>(
+    to: StreamContract<I, unknown, unknown, RO>,
+    body: NoInfer<I>,
+    options?: StreamOptions,
+  ): AsyncGenerator<RO, void, void>
+  stream(queue: string, body: unknown, options?: StreamOptions): AsyncGenerator<unknown, void, void>
 }
 
 export interface OutgoingReply {
@@ -72,6 +99,16 @@ export interface OutgoingReply {
   readonly headers: Headers | undefined
   readonly carried: Carried
   readonly ttlMs: number
+  /** The queue that takes answers to this reply. */
+  readonly answerTo: string | undefined
+}
+
+/** What a request tells beside its body. */
+interface Asking {
+  readonly replyTo: string
+  /** Is told the request's id before it leaves, so that no reply comes too early. */
+  readonly began: (id: string) => void
+  readonly headers?: Headers
 }
 
 /** One destination as one contract or plain name uses it. */
@@ -84,10 +121,12 @@ interface Outlet {
   readonly destination: Ready
 }
 
-type Kind = 'command' | 'event' | 'request'
+type Kind = 'command' | 'event' | 'request' | 'stream'
 
 /** How many plain names are remembered; a program that makes up names without end must not grow without end. */
 const maxRemembered = 10_000
+/** How long it is worth delivering what is said to the other side of a stream, in milliseconds. */
+const controlTtlMs = 60_000
 const durable: Wanted = { durable: true, create: true, lanes: undefined }
 const noOptions: SendOptions = Object.freeze({})
 
@@ -138,20 +177,21 @@ export class Outlets {
     }
   }
 
-  /** Sends a request; `began` is told its id before it leaves, so that no reply comes too early. */
   request(
+    kind: 'request' | 'stream',
     to: AnyContract | string,
     body: unknown,
     options: RequestOptions | undefined,
     carried: Carried = this.#own,
-    replyTo: string,
-    began: (id: string) => void,
+    { replyTo, began, headers }: Asking,
   ): Promise<Receipt> {
     try {
-      const draft = this.#draft('request', to, body, options ?? noOptions, carried)
+      const draft = this.#draft(kind, to, body, options ?? noOptions, carried)
       // A reply names the request that it answers, so here the correlation is the request's own id.
       draft.replyTo = replyTo
       draft.correlationId = draft.id
+      draft.attributes = correlated(carried)
+      if (headers !== undefined) draft.headers = { ...draft.headers, ...headers }
       began(draft.id)
       return this.#go(draft)
     } catch (error) {
@@ -162,7 +202,7 @@ export class Outlets {
   /** Sends a reply. Its queue is nobody's to declare: the requester made it. */
   reply(reply: OutgoingReply): Promise<Receipt> {
     try {
-      const { carried, format, body, headers } = reply
+      const { carried, format, body, headers, answerTo } = reply
       const to: Target = { kind: 'reply', name: reply.replyTo }
       const draft = new Draft(
         to,
@@ -172,10 +212,11 @@ export class Outlets {
         randomUUID(),
         reply.type,
         body,
-        carried.attributes,
+        correlated(carried),
         Date.now(),
       )
       draft.correlationId = reply.correlationId
+      draft.replyTo = answerTo
       draft.durable = false
       if (this.#capabilities.operations.expiry !== 'unsupported') draft.expiresAt = draft.time + reply.ttlMs
       if (headers !== undefined) draft.headers = headers
@@ -183,6 +224,21 @@ export class Outlets {
     } catch (error) {
       return this.#refused(reply.replyTo, error)
     }
+  }
+
+  /** Says something to the other side of a stream, in headers alone. */
+  control(replyTo: string, correlationId: string, headers: Headers): Promise<Receipt> {
+    return this.reply({
+      replyTo,
+      correlationId,
+      type: undefined,
+      format: this.#formats.json,
+      body: null,
+      headers,
+      carried: this.#own,
+      ttlMs: controlTtlMs,
+      answerTo: undefined,
+    })
   }
 
   #go(draft: Draft): Promise<Receipt> {
@@ -223,7 +279,7 @@ export class Outlets {
   }
 
   #apply(draft: Draft, outlet: Outlet, kind: Kind, options: SendOptions): void {
-    checkOptions(kind === 'request' ? requestOptions : sendOptions, options, methods[kind])
+    checkOptions(tables[kind], options, methods[kind])
     const { key, headers, delayMs, at, ttlMs, signal, declare } = options
     if (key !== undefined) draft.key = checkedKey(key)
     if (headers !== undefined) draft.headers = checkedHeaders(headers, this.#maxHeaderBytes)
@@ -272,7 +328,7 @@ export class Outlets {
       return known.get(to) ?? this.#remember(known, to, this.#plain(kind, to))
     }
     const outlet = this.#contracts.get(to) ?? this.#remember(this.#contracts, to, this.#declared(to))
-    if (outlet.contract?.kind !== kind) throw wrongKind(kind, to)
+    if (kindOf(to) !== kind) throw wrongKind(kind, to)
     return outlet
   }
 
@@ -318,15 +374,23 @@ function destinationOf(to: AnyContract | string): string {
   return isContract(to) ? to.destination : ''
 }
 
-const methods = { command: 'send()', event: 'publish()', request: 'request()' } as const
+const methods = { command: 'send()', event: 'publish()', request: 'request()', stream: 'stream()' } as const
+const tables = { command: sendOptions, event: sendOptions, request: requestOptions, stream: streamOptions } as const
+
+function kindOf(contract: AnyContract): Kind {
+  return contract.stream === true ? 'stream' : contract.kind
+}
 
 function wrongKind(kind: Kind, contract: AnyContract): ChasquiError {
-  const right = { command: 'sent', event: 'published', request: 'requested' }[contract.kind]
-  return new ChasquiError(
-    'option-invalid',
-    `"${contract.type}" is ${contract.kind === 'event' ? 'an event' : `a ${contract.kind}`}: it is ${right}, not given to ${methods[kind]}.`,
-    { details: { type: contract.type, kind: contract.kind } },
-  )
+  const right = {
+    command: 'a command: it is sent',
+    event: 'an event: it is published',
+    request: 'a request: it is requested',
+    stream: 'answered by a stream: it is asked for with stream()',
+  }[kindOf(contract)]
+  return new ChasquiError('option-invalid', `"${contract.type}" is ${right}, not given to ${methods[kind]}.`, {
+    details: { type: contract.type, kind: contract.kind },
+  })
 }
 
 function keyOf(outlet: Outlet, body: unknown): string {

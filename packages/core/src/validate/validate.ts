@@ -47,13 +47,6 @@ export const validateIncoming: IncomingMiddleware = (message, next) => {
   return next(message)
 }
 
-/** The schema's output for a value, or `body-invalid`. */
-export async function validated(schema: StandardSchemaV1, value: unknown, type: string | undefined): Promise<unknown> {
-  const result = await schema['~standard'].validate(value)
-  if (result.issues !== undefined) throw bodyInvalid(type, result.issues)
-  return result.value
-}
-
 export function bodyInvalid(type: string | undefined, issues: readonly StandardSchemaV1.Issue[]): ChasquiError {
   const listed = issues.slice(0, maxIssues).map(issue => ({
     path: (issue.path ?? []).map(part => String(typeof part === 'object' ? part.key : part)).join('.'),
