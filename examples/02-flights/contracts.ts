@@ -1,7 +1,10 @@
 import { command, event } from 'chasqui'
 import * as z from 'zod'
 
-/** A flight has left its airport, late by `delay` minutes (negative: early). */
+/**
+ * A flight has left its airport, late by `delay` minutes (negative: early). The flights of one airport stay in order; on
+ * engines that keep order in lanes, four of them share the airports.
+ */
 export const FlightDeparted = event(
   'flight.departed',
   z.object({
@@ -12,7 +15,7 @@ export const FlightDeparted = event(
     origin: z.string().length(3),
     destination: z.string().length(3),
   }),
-  { key: flight => flight.origin },
+  { key: flight => flight.origin, lanes: 4 },
 )
 
 /** The passengers of a late flight have missed what they meant to catch. */

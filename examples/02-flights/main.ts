@@ -58,8 +58,10 @@ function table(seconds: number): string {
   const counts: [string, number | string][] = [
     ['published', tally.published],
     ['handled', tally.handled],
-    ['duplicates', tally.duplicates],
     ['lost', tally.lost],
+    ['duplicates', tally.duplicates],
+    ['order violations', tally.orderViolations],
+    ['retried', tally.retried],
     ['rebooked', tally.rebooked],
     ['dead-lettered', tally.deadLettered.size],
     ['messages per second', Math.round((tally.handled + tally.rebooked + tally.deadLettered.size) / seconds)],

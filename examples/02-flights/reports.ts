@@ -7,13 +7,18 @@ import type { ChildProcess } from 'node:child_process'
 
 export type Report =
   | { readonly kind: 'published'; readonly flights: number }
-  | { readonly kind: 'handled'; readonly flights: readonly Handled[] }
+  | { readonly kind: 'attempted'; readonly flights: readonly Attempted[] }
   | { readonly kind: 'rebooked'; readonly flights: readonly number[] }
 
-export interface Handled {
+/** One attempt of a worker to handle a flight. */
+export interface Attempted {
   readonly flight: number
   readonly origin: string
   readonly delay: number
+  /** False when it will be tried again. */
+  readonly done: boolean
+  /** When it began, in nanoseconds of the clock that all processes of this machine share. */
+  readonly beganNs: number
 }
 
 /** Writes a report and waits until it is in the pipe, where a kill of this process cannot reach it. */

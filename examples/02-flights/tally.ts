@@ -1,11 +1,14 @@
 /** Counts what the processes report, each flight once, and what came more than once apart. */
-import type { Handled, Report } from './reports.ts'
+import type { Attempted, Report } from './reports.ts'
 
 export class Tally {
   readonly expected: number
   published = 0
   duplicates = 0
-  #handled = new Map<number, Handled>()
+  #handled = new Map<number, Attempted>()
+  /** Flights with a failed attempt. */
+  #refused = new Set<number>()
+  #attempts: Attempted[] = []
   #rebooked = new Set<number>()
   #deadLettered = new Map<number, string>()
 
@@ -17,12 +20,22 @@ export class Tally {
     return this.#handled.size
   }
 
+  /** Flights that failed and were handled at a later attempt. */
+  get retried(): number {
+    return [...this.#refused].filter(flight => this.#handled.has(flight)).length
+  }
+
   get rebooked(): number {
     return this.#rebooked.size
   }
 
   get deadLettered(): ReadonlyMap<number, string> {
     return this.#deadLettered
+  }
+
+  /** Dead-lettered flights whose passengers were rebooked after all. */
+  get redriven(): number {
+    return [...this.#deadLettered.keys()].filter(flight => this.#rebooked.has(flight)).length
   }
 
   /** Flights that were handled and are late enough for a rebooking, but of which nobody has reported one. */
@@ -38,14 +51,29 @@ export class Tally {
     return this.expected - this.handled + this.rebookingsMissing
   }
 
+  /**
+   * Flights that overtook: one of an airport's attempts began before an earlier flight of it was done for the first time. What a
+   * killed worker had already done may come again later; that is a duplicate, not a violation.
+   */
+  get orderViolations(): number {
+    const done = new Set<number>()
+    const latest = new Map<string, number>()
+    let violations = 0
+    for (const attempt of this.#attempts.toSorted((a, b) => a.beganNs - b.beganNs)) {
+      const { flight, origin } = attempt
+      const ahead = latest.get(origin) ?? -1
+      if (flight < ahead && !done.has(flight)) violations++
+      if (attempt.done) done.add(flight)
+      latest.set(origin, Math.max(ahead, flight))
+    }
+    return violations
+  }
+
   add(report: Report): void {
     if (report.kind === 'published') {
       this.published += report.flights
-    } else if (report.kind === 'handled') {
-      for (const handled of report.flights) {
-        if (this.#handled.has(handled.flight)) this.duplicates++
-        this.#handled.set(handled.flight, handled)
-      }
+    } else if (report.kind === 'attempted') {
+      for (const attempt of report.flights) this.#addAttempt(attempt)
     } else {
       for (const flight of report.flights) {
         if (this.#rebooked.has(flight)) this.duplicates++
@@ -73,5 +101,16 @@ export class Tally {
       .map(([origin, { flights, delay }]) => ({ origin, flights, meanDelay: delay / flights }))
       .sort((a, b) => b.meanDelay - a.meanDelay)
       .slice(0, count)
+  }
+
+  #addAttempt(attempt: Attempted): void {
+    const { flight, done } = attempt
+    this.#attempts.push(attempt)
+    if (!done) {
+      this.#refused.add(flight)
+      return
+    }
+    if (this.#handled.has(flight)) this.duplicates++
+    this.#handled.set(flight, attempt)
   }
 }
