@@ -2,7 +2,10 @@
 import { isChasquiError } from '@chasqui/driver'
 import { Command, CommanderError } from 'commander'
 import { brokerCommand } from './commands/broker.ts'
+import { consumeCommand } from './commands/consume.ts'
+import { planCommand } from './commands/plan.ts'
 import { queuesCommand } from './commands/queues.ts'
+import { publishCommand, sendCommand } from './commands/send.ts'
 
 /** Exit codes, as scripts see them. */
 const exitCode = { ok: 0, failed: 1, usage: 2 } as const
@@ -18,12 +21,22 @@ export async function run(words: readonly string[], version: string): Promise<nu
     .exitOverride()
     .showHelpAfterError('(chasqui --help lists the commands)')
     .configureHelp({ helpWidth: Math.min(process.stdout.columns ?? 80, 100) })
-  for (const command of [brokerCommand(), queuesCommand()]) program.addCommand(command.exitOverride())
+  let ended: number = exitCode.ok
+  const plan = planCommand(code => {
+    ended = code
+  })
+  for (const command of [brokerCommand(), sendCommand(), publishCommand(), consumeCommand(), queuesCommand(), plan]) {
+    program.addCommand(command.exitOverride())
+  }
   try {
     await program.parseAsync(words, { from: 'user' })
-    return exitCode.ok
+    return ended
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.ok : exitCode.usage
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return exitCode.ok
+      // There 2 says that there is something to do.
+      return words[0] === plan.name() ? exitCode.failed : exitCode.usage
+    }
     report(error, words.includes('--json'))
     return exitCode.failed
   }

@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs'
 import type { Bus, ConnectOptions, Logger } from '@chasqui/core'
 import { ChasquiError, connect } from '@chasqui/core'
 import { Option } from 'commander'
+import { repeated } from './arguments.ts'
 import { Output } from './output.ts'
 
 /** What every such command takes. */
@@ -30,7 +31,7 @@ export function urlOption(): Option {
   return new Option(
     '--url <url>',
     'the engine; more than once for its nodes (default: CHASQUI_URL, else embedded:.chasqui)',
-  ).argParser((url: string, urls: readonly string[] = []) => [...urls, url])
+  ).argParser(repeated)
 }
 
 export function jsonOption(): Option {

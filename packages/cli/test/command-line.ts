@@ -35,6 +35,7 @@ export class CommandLine {
     })
     this.child.stderr!.on('data', text => {
       this.err += text
+      this.#wake()
     })
     this.#ended = once(this.child, 'close').then(([code, signal]) => {
       this.#wake()
@@ -61,13 +62,23 @@ export class CommandLine {
   }
 
   /** The first whole line on standard output. */
-  async line(): Promise<string> {
-    while (!this.out.includes('\n')) {
+  line(): Promise<string> {
+    return this.#when(() => /^(.*)\n/.exec(this.out)?.[1])
+  }
+
+  /** Where it says that its metrics are. */
+  metricsUrl(): Promise<string> {
+    return this.#when(() => /metrics at (http\S+)\n/.exec(this.err)?.[1])
+  }
+
+  async #when(look: () => string | undefined): Promise<string> {
+    for (;;) {
+      const found = look()
+      if (found !== undefined) return found
       if (this.child.exitCode !== null) throw new Error(`it ended with ${this.child.exitCode}: ${this.err}`)
       await new Promise<void>(resolve => {
         this.#wake = resolve
       })
     }
-    return this.out.slice(0, this.out.indexOf('\n'))
   }
 }

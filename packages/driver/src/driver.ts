@@ -122,6 +122,8 @@ export interface QueueDepth {
   readonly ready: number
   /** Delivered and not settled, where the engine tells. */
   readonly unsettled?: number
+  /** Not due yet, where the engine keeps them in the queue itself and tells. */
+  readonly delayed?: number
   readonly consumers: number
 }
 

@@ -5,6 +5,10 @@ import { resolve } from 'node:path'
 import { Broker, BrokerError, type BrokerOptions, brokerDefaults, type Listener } from '@chasqui/broker'
 import { ChasquiError } from '@chasqui/driver'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { port } from '../arguments.ts'
+import { metricsPortOption, withMetrics } from '../metrics.ts'
+import { queueMetrics } from '../queue-metrics.ts'
+import { jsonOption } from '../session.ts'
 
 interface Options {
   host: string
@@ -15,6 +19,7 @@ interface Options {
   tlsCert?: string
   tlsKey?: string
   tlsPort: number
+  metricsPort?: number
   json?: true
 }
 
@@ -45,7 +50,8 @@ export function brokerCommand(): Command {
     .option('--tls-cert <file>', 'PEM certificate; with --tls-key, TLS is offered on --tls-port')
     .option('--tls-key <file>', 'PEM private key')
     .option('--tls-port <number>', 'TCP port for TLS; 0 takes a free one', port, 5671)
-    .option('--json', 'print JSON lines')
+    .addOption(metricsPortOption())
+    .addOption(jsonOption())
     .addHelpText('after', examples)
     .action((options: Options) => serve(options))
 }
@@ -59,10 +65,27 @@ async function serve(options: Options): Promise<void> {
   const data = options.memory ? undefined : resolve(options.data)
   if (options.json) console.log(JSON.stringify({ event: 'ready', urls, data: data ?? null, pid: process.pid }))
   else console.log(`chasqui broker ready on ${urls.join(' and ')}, ${data ? `data in ${data}` : 'nothing on disk'}`)
-  const signal = await stopped
-  await broker.close()
+  const signal = await withMetrics(
+    options.metricsPort,
+    async () => metricsOf(broker),
+    () => stopped,
+  ).finally(() => broker.close())
   if (options.json) console.log(JSON.stringify({ event: 'stopped', signal }))
   else console.log(`chasqui broker stopped (${signal})`)
+}
+
+function metricsOf({ vhost }: Broker): string {
+  const queues = vhost
+    .queueNames()
+    .sort()
+    .map(name => ({ name, ...vhost.inspect(name)! }))
+  return [
+    queueMetrics(queues),
+    '# HELP chasqui_broker_memory_bytes What the messages in memory weigh.\n# TYPE chasqui_broker_memory_bytes gauge\n',
+    `chasqui_broker_memory_bytes ${vhost.memoryBytes}\n`,
+    '# HELP chasqui_broker_blocked 1 while publishers wait (memory limit, disk).\n# TYPE chasqui_broker_blocked gauge\n',
+    `chasqui_broker_blocked ${vhost.blocked ? 1 : 0}\n`,
+  ].join('')
 }
 
 async function start(options: BrokerOptions): Promise<Broker> {
@@ -100,12 +123,6 @@ async function pem(file: string): Promise<string> {
       cause,
     })
   }
-}
-
-function port(text: string): number {
-  const number = Number(text)
-  if (!/^\d+$/.test(text) || number > 65_535) throw new InvalidArgumentError('A port is a number from 0 to 65535.')
-  return number
 }
 
 function bytes(text: string): number {

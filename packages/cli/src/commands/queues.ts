@@ -1,23 +1,26 @@
 /** `chasqui queues`: how full queues are, who consumes from them, and how fast they move. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Bus } from '@chasqui/core'
-import { ChasquiError } from '@chasqui/core'
+import { ChasquiError, isChasquiError } from '@chasqui/core'
 import type { QueueInfo } from '@chasqui/driver'
 import { Command, Option } from 'commander'
 import { seconds } from '../arguments.ts'
+import { metricsPortOption, withMetrics } from '../metrics.ts'
+import { queueMetrics } from '../queue-metrics.ts'
 import type { Session, SessionOptions } from '../session.ts'
 import { jsonOption, urlOption, withSession } from '../session.ts'
 import type { Column } from '../table.ts'
 import { count, duration } from '../table.ts'
 
 interface Options extends SessionOptions {
-  readonly watch?: true | number
+  readonly watch?: number
+  readonly metricsPort?: number
 }
 
 const examples = `
 A subscription is the queue TOPIC.SUBSCRIPTION. RabbitMQ lists its queues where its
 management plugin is enabled; elsewhere name them. What an engine does not tell
-is left empty.
+is left out.
 
 Examples:
   chasqui queues
@@ -32,17 +35,28 @@ export function queuesCommand(): Command {
     .addOption(
       new Option('--watch [seconds]', 'again every so many seconds, until Ctrl-C').argParser(seconds).preset(2),
     )
+    .addOption(metricsPortOption())
     .addOption(urlOption())
     .addOption(jsonOption())
     .addHelpText('after', examples)
-    .action((names: string[], options: Options) =>
-      withSession(options, { looks: true }, session => show(session, names, options)),
-    )
+    .action(async (names: string[], options: Options, self: Command) => {
+      if (options.metricsPort !== undefined && options.watch === undefined) {
+        self.error('error: --metrics-port goes with --watch')
+      }
+      await withSession(options, { looks: true }, session =>
+        withMetrics(
+          options.metricsPort,
+          async () => queueMetrics(await queuesOf(session.bus, names)),
+          () => show(session, names, options),
+        ),
+      )
+    })
 }
 
 const columns: readonly Column<QueueInfo>[] = [
   { title: 'QUEUE', cell: queue => queue.name, shrinks: true },
   { title: 'READY', cell: queue => count(queue.ready), align: 'right' },
+  { title: 'DELAYED', cell: queue => known(queue.delayed, count), align: 'right' },
   { title: 'UNSETTLED', cell: queue => known(queue.unsettled, count), align: 'right' },
   { title: 'CONSUMERS', cell: queue => count(queue.consumers), align: 'right' },
   { title: 'IN/S', cell: queue => known(queue.publishRate, rate), align: 'right' },
@@ -51,15 +65,31 @@ const columns: readonly Column<QueueInfo>[] = [
 ]
 
 async function show({ bus, signal, output }: Session, names: readonly string[], options: Options): Promise<void> {
-  const everyMs = options.watch === undefined ? undefined : Number(options.watch) * 1000
+  const everyMs = options.watch === undefined ? undefined : options.watch * 1000
   for (;;) {
-    const queues = names.length === 0 ? await all(bus) : await Promise.all(names.map(name => one(bus, name)))
+    const queues = await queuesOf(bus, names)
     if (everyMs !== undefined && output.isTerminal && !output.json) output.clear()
-    await output.rows(queues, columns, 'There are no queues.')
+    await output.rows(queues, told(queues), 'There are no queues.')
     if (everyMs === undefined) return
     await sleep(everyMs, undefined, { signal }).catch(() => undefined)
     if (signal.aborted) return
   }
+}
+
+/** Without the columns of which the engine tells nothing. */
+function told(queues: readonly QueueInfo[]): readonly Column<QueueInfo>[] {
+  return columns.filter(({ cell }) => queues.some(queue => cell(queue) !== ''))
+}
+
+/** All of them, or those of these names, told of as fully as the engine does. */
+async function queuesOf(bus: Bus, names: readonly string[]): Promise<readonly QueueInfo[]> {
+  if (names.length === 0) return await all(bus)
+  const list = await all(bus).catch((error: unknown) => {
+    if (isChasquiError(error) && error.code === 'unsupported') return []
+    throw error
+  })
+  const known = new Map(list.map(queue => [queue.name, queue]))
+  return await Promise.all(names.map(async name => known.get(name) ?? (await one(bus, name))))
 }
 
 async function all(bus: Bus): Promise<readonly QueueInfo[]> {

@@ -76,6 +76,22 @@ test('[--memory] leaves nothing on disk', async () => {
   expect(existsSync(join(command.directory, '.chasqui'))).toBe(false)
 })
 
+test('[--metrics-port] serves depths, memory and blocked to Prometheus', async () => {
+  const command = new CommandLine('broker', '--port', '0', '--memory', '--metrics-port', '0')
+  const connection = await connect({ host: '127.0.0.1', port: await readyPort(command) })
+  const channel = await connection.openChannel()
+  await channel.declareQueue('orders', { durable: true })
+  await channel.confirmSelect()
+  await channel.publishAndConfirm('', 'orders', {}, Buffer.from('a'))
+  const metrics = await (await fetch(await command.metricsUrl())).text()
+  expect(metrics).toContain('\nchasqui_queue_ready{messaging_destination_name="orders"} 1\n')
+  expect(metrics).toMatch(/\nchasqui_broker_memory_bytes [1-9]\d*\n/)
+  expect(metrics).toContain('\nchasqui_broker_blocked 0\n')
+  await connection.close()
+  command.child.kill('SIGTERM')
+  expect(await command.ended).toBe(0)
+})
+
 test('[--json] prints JSON lines', async () => {
   const command = new CommandLine('broker', '--port', '0', '--json')
   const ready = JSON.parse(await command.line())
@@ -168,6 +184,7 @@ test('[--help] names every option within 80 columns', async () => {
     '--memory-limit',
     '--tls-cert',
     '--tls-key',
+    '--metrics-port',
     '--json',
   ]) {
     expect(command.out).toContain(`  ${name} `)

@@ -6,7 +6,7 @@ import type { Destination } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
 import type { AnyContract, EventContract } from '../contract/contract.ts'
 import { isContract } from '../contract/contract.ts'
-import { checkName, checkSubscription } from '../contract/names.ts'
+import { checkSourceName, checkSubscription } from '../contract/names.ts'
 import { checkOptions, destinationOptions } from '../options.ts'
 import type { Wanted } from './destinations.ts'
 import { queueAndDeadLetters, subscriptionAndDeadLetters, topicAlone } from './destinations.ts'
@@ -81,11 +81,11 @@ function placeOf(need: Need, where: string): Place {
     )
   }
   if (queue !== undefined) {
-    checkName('queue', queue)
+    checkSourceName('queue', queue)
     return { kind: 'queue', name: queue, subscription, lanes, durable }
   }
   const name = topic ?? ''
-  if (subscription === undefined) checkName('topic', name)
+  if (subscription === undefined) checkSourceName('topic', name)
   else checkSubscription(name, subscription)
   return { kind: subscription === undefined ? 'topic' : 'subscription', name, subscription, lanes, durable }
 }

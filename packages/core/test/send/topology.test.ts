@@ -47,6 +47,13 @@ describe('what needs become', () => {
     ])
   })
 
+  test('a dead-letter queue and a fault topic may be wanted by themselves, and have none of their own', () => {
+    expect(destinationsFor([{ queue: 'a.dead-letter' }, { topic: 'a.fault' }], 'plan()')).toEqual([
+      { kind: 'topic', name: 'a.fault', durable: true },
+      { kind: 'queue', name: 'a.dead-letter', durable: true },
+    ])
+  })
+
   test.each<[string, unknown, string]>([
     ['nothing', [], 'option-invalid'],
     ['no list', Placed, 'option-invalid'],
@@ -58,7 +65,6 @@ describe('what needs become', () => {
     ['no lanes', [{ queue: 'a', lanes: 0 }], 'option-invalid'],
     ['a command in the place of an event', [{ topic: Charge, subscription: 'b' }], 'option-invalid'],
     ['a name with a space', [{ queue: 'a b' }], 'name-invalid'],
-    ['a reserved name', [{ queue: 'a.dead-letter' }], 'name-invalid'],
     ['a subscription with a dot', [{ topic: 'a', subscription: 'b.c' }], 'name-invalid'],
     ['one name for both kinds', [{ queue: 'a' }, { topic: 'a' }], 'destination-kind'],
     ['two numbers of lanes', [Refund, { queue: 'payments', lanes: 8 }], 'lanes-differ'],
