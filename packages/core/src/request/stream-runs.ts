@@ -9,7 +9,7 @@ import type { StreamEnd, StreamRunParts } from './stream-run.ts'
 import { StreamRun } from './stream-run.ts'
 
 /** After so long in silence a run says that it is there, in milliseconds: a requester that is gone is found within twice that. */
-const silenceMs = 5000
+const silenceMs = 3000
 
 export class StreamRuns implements Recipient {
   readonly #queue: ReplyQueue

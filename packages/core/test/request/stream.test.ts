@@ -377,7 +377,7 @@ describe('a stream whose other side is lost', () => {
     await eventually('two items and a word came', () => came === 3)
     await receiver.stop()
     expect(ended).toBe(false)
-    await vi.advanceTimersByTimeAsync(10_000)
+    await vi.advanceTimersByTimeAsync(6000)
     await eventually('the generator ended', () => ended)
     await eventually('told', () => ofKind(answerer.told, 'streamed').length === 1)
     expect(ofKind(answerer.told, 'streamed')[0]).toMatchObject({ end: 'gone', items: 2 })
