@@ -343,14 +343,20 @@ describe('channels', () => {
   })
 
   test('[channel.flow] is answered', async () => {
-    let answered = false
+    const answers: unknown[] = []
     const it = await open(async peer => {
       const channel = await peer.openChannel()
-      peer.send(channel, { id: CHANNEL_FLOW, active: false })
-      answered = (await peer.expect(CHANNEL_FLOW_OK)) !== undefined
+      for (const active of [false, true]) {
+        peer.send(channel, { id: CHANNEL_FLOW, active })
+        answers.push(await peer.expect(CHANNEL_FLOW_OK))
+      }
     })
     await it.openChannel()
-    await vi.waitUntil(() => answered)
+    await vi.waitUntil(() => answers.length === 2)
+    expect(answers).toMatchObject([
+      { id: CHANNEL_FLOW_OK, active: false },
+      { id: CHANNEL_FLOW_OK, active: true },
+    ])
   })
 
   test('[pipelining] many requests go out at once, and each gets its own answer', async () => {

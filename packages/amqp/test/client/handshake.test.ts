@@ -106,7 +106,9 @@ describe('what is agreed on', () => {
       { key, cert },
     )
     const connection = await connect({ ...options, host: 'localhost', tls: { ca: cert } })
+    expect(connection.closed).toBe(false)
     await connection.close()
+    expect(connection.closed).toBe(true)
   })
 })
 

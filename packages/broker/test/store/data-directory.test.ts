@@ -114,9 +114,15 @@ describe('data directory', () => {
   })
 
   test('[release] twice is once', () => {
-    const held = openDataDirectory(temporaryDirectory())
-    held.release()
-    held.release()
+    const directory = temporaryDirectory()
+    const first = openDataDirectory(directory)
+    expect(() => openDataDirectory(directory)).toThrow(expect.objectContaining({ code: 'directory-in-use' }))
+    first.release()
+    const second = openDataDirectory(directory)
+    first.release() // of what is the second's now, it lets nothing go
+    expect(() => openDataDirectory(directory)).toThrow(expect.objectContaining({ code: 'directory-in-use' }))
+    second.release()
+    expect(() => openDataDirectory(directory).release()).not.toThrow()
   })
 })
 

@@ -217,7 +217,7 @@ describe('receive()', () => {
   })
 
   test('closing the bus waits for the loop to settle what it holds', async () => {
-    const bus = await memoryBus()
+    const [bus, another] = await Promise.all([memoryBus(), memoryBus()])
     const queue = await filled(bus, [1, 2])
     const holding = Promise.withResolvers<void>()
     const go = Promise.withResolvers<void>()
@@ -229,9 +229,15 @@ describe('receive()', () => {
       }
     })()
     await holding.promise
-    const closed = bus.close()
+    let closed = false
+    const closing = bus.close().then(() => {
+      closed = true
+    })
+    await new Promise(resolve => setImmediate(resolve))
+    expect(closed).toBe(false)
     go.resolve()
-    await Promise.all([loop, closed])
+    await Promise.all([loop, closing])
+    expect(await depth(another, queue)).toMatchObject({ ready: 1, unsettled: 0 })
   })
 
   test('[declare: never] says that the queue is missing', async () => {

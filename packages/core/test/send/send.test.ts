@@ -10,6 +10,7 @@ import {
 import * as v from 'valibot'
 import { describe, expect, test } from 'vitest'
 import * as z from 'zod'
+import { alteredBus } from '../altered-driver.ts'
 import { errorOf, eventually, memoryBus, ofKind, ownName } from '../fixture.ts'
 
 describe('send()', () => {
@@ -120,9 +121,19 @@ describe('send()', () => {
   })
 
   test('a moment in the past means now, on an engine that cannot delay too', async () => {
-    const bus = await memoryBus()
-    await bus.send(ownName(), 1, { at: new Date(0) })
-    await bus.send(ownName(), 1, { delayMs: 0 })
+    const { bus } = await alteredBus({
+      driver: ({ capabilities }) => ({
+        capabilities: { ...capabilities, operations: { ...capabilities.operations, delay: 'unsupported' } },
+      }),
+    })
+    const queue = ownName()
+    const got: unknown[] = []
+    await bus.handle(queue, body => got.push(body))
+    await bus.send(queue, 1, { at: new Date(0) })
+    await bus.send(queue, 2, { delayMs: 0 })
+    await eventually('both arrive', () => got.length === 2)
+    expect(got).toEqual([1, 2])
+    expect((await errorOf(bus.send(queue, 3, { delayMs: 1000 }))).code).toBe('unsupported')
   })
 
   test('rejects what is of another kind', async () => {
