@@ -18,6 +18,7 @@ export type {
   Context,
   Contract,
   ContractOptions,
+  DelayedAt,
   Delivery,
   Destination,
   DestinationNeed,

@@ -34,6 +34,8 @@ import { Replies } from './request/replies.ts'
 import { sourceName } from './retry/dead-letter.ts'
 import { DeadLetterMover } from './retry/mover.ts'
 import { PutAside } from './retry/put-aside.ts'
+import type { DelayedAt } from './send/cancel.ts'
+import { cancelDelayed } from './send/cancel.ts'
 import type { Wanted } from './send/destinations.ts'
 import { Destinations } from './send/destinations.ts'
 import type { OutgoingMiddleware, Receipt } from './send/outgoing.ts'
@@ -111,6 +113,14 @@ export interface Bus extends Senders, AsyncDisposable {
    *     await bus.declare([ChargeCard, { queue: 'orders', lanes: 8 }, { topic: OrderPlaced, subscription: 'billing' }])
    */
   declare(needs: readonly Need[]): Promise<void>
+  /**
+   * Takes back a message that was sent with `delayMs` or `at` and is not due yet, by the id in its receipt; an event from one of
+   * its subscriptions. `false`: no message of this id waits there. Rejects with `unsupported` where the engine cannot (RabbitMQ).
+   *
+   *     const { id } = await bus.send(ChargeCard, charge, { delayMs: 60_000 })
+   *     await bus.cancel(ChargeCard, id)
+   */
+  cancel(at: DelayedAt, id: string): Promise<boolean>
   /** How the connection and the consumers are. Never throws. */
   health(): Promise<Health>
   /** Looks into the engine; absent where it cannot be looked into. */
@@ -311,6 +321,11 @@ export class MessageBus implements Bus {
   async declare(needs: readonly Need[]): Promise<void> {
     this.#refuseWhenClosing()
     await this.#destinations.declare(destinationsFor(needs, 'declare()'))
+  }
+
+  async cancel(at: DelayedAt, id: string): Promise<boolean> {
+    this.#refuseWhenClosing()
+    return await cancelDelayed(this.#driver, at, id)
   }
 
   async health(): Promise<Health> {

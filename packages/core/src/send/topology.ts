@@ -2,7 +2,7 @@
  * What an application needs to be there, named at one place: contracts, and destinations by their names. Becomes the
  * topology that drivers plan and declare, the dead-letter queues included that consumers will want.
  */
-import type { Destination } from '@chasqui/driver'
+import type { Destination, Target } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
 import type { AnyContract, EventContract } from '../contract/contract.ts'
 import { isContract } from '../contract/contract.ts'
@@ -55,6 +55,12 @@ export function destinationsFor(needs: readonly Need[], where: string): readonly
   }
   // Those of more than one need are made once, and what others hang on comes first.
   return [...destinations.values()].toSorted((a, b) => order[a.kind] - order[b.kind])
+}
+
+/** The one place that is meant. Throws `name-invalid` and `option-invalid`. */
+export function targetOf(need: Need, where: string): Target {
+  const { kind, name, subscription } = placeOf(need, where)
+  return kind === 'subscription' ? { kind, topic: name, name: subscription! } : { kind, name }
 }
 
 const order = { topic: 0, queue: 1, subscription: 2 } as const
