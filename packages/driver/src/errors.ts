@@ -62,6 +62,8 @@ export const errorCodes = {
   },
   'destination-in-use': { retryable: true, meaning: 'Another connection uses the destination exclusively.' },
   'destination-full': { retryable: true, meaning: 'The destination takes no more messages.' },
+  // Middleware
+  'next-twice': { retryable: false, meaning: 'A step of the middleware called `next` a second time.' },
   // Sending
   'body-too-large': { retryable: false, meaning: 'The encoded body is longer than `maxBodyBytes`.' },
   'body-invalid': { retryable: false, meaning: "The body does not fit the contract's schema." },

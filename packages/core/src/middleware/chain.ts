@@ -33,8 +33,9 @@ function guarded<M extends Travelling, R>(place: number, run: (message: M) => R)
     // The first of the chain is entered by its owner, every later place by a `next` of the step before.
     if (place > 0 && message.position >= place) {
       throw new ChasquiError(
-        'option-invalid',
-        `Middleware ${place} of the chain called next() a second time. Call it once.`,
+        'next-twice',
+        `Step ${place} of the middleware called next() a second time. Let it call next() once; what follows has run already.`,
+        { details: { step: place } },
       )
     }
     message.position = place

@@ -21,8 +21,8 @@ export type Decision =
   | { readonly kind: 'retry'; readonly delayMs: number; readonly asked: boolean }
   | { readonly kind: 'dead-letter'; readonly code: ErrorCode; readonly reason: string }
 
-/** Failures that another attempt cannot mend: the bytes stay the same. A rule may say otherwise. */
-const hopeless: ReadonlySet<ErrorCode> = new Set(['body-not-decodable', 'body-invalid', 'format-unknown'])
+/** Failures that another attempt cannot mend: the bytes, and the steps, stay the same. A rule may say otherwise. */
+const hopeless: ReadonlySet<ErrorCode> = new Set(['body-not-decodable', 'body-invalid', 'format-unknown', 'next-twice'])
 /** Failures that nobody may try again. */
 const final: ReadonlySet<ErrorCode> = new Set(['dead-lettered', 'unrouted', 'crash-loop', 'reply-kind'])
 

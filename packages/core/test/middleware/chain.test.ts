@@ -43,7 +43,10 @@ describe('a chain', () => {
     const steps = [marking('a'), marking('b'), marking('c')]
     steps[place] = twice
     const run = chain(steps, last)
-    expect(await errorOf(() => run({ position: 0, trace: [] }))).toMatchObject({ code: 'option-invalid' })
+    expect(await errorOf(() => run({ position: 0, trace: [] }))).toMatchObject({
+      code: 'next-twice',
+      details: { step: place + 1 },
+    })
   })
 
   test('runs again for a message set back to the start', () => {

@@ -68,13 +68,14 @@ describe('request()', () => {
   })
 
   test('[timeoutMs] rejects when nobody answers, and a late reply troubles nobody', async () => {
-    const { bus } = await watchedBus()
+    const { bus, told } = await watchedBus()
     const price = Price()
     const late = Promise.withResolvers<{ price: number }>()
     await bus.handle(price, () => late.promise)
     expect((await errorOf(bus.request(price, { sku: 'x' }, { timeoutMs: 20 }))).code).toBe('request-timeout')
     late.resolve({ price: 1 })
     expect(await bus.request(price, { sku: 'y' })).toEqual({ price: 2 })
+    expect(ofKind(told, 'late-reply')).toMatchObject([{ type: `${price.type}.reply` }])
   })
 
   test('[signal] gives up waiting', async () => {
