@@ -28,6 +28,6 @@ export type {
   QueueDeclaration,
 } from './vhost/topology.ts'
 export type {
-  QueueDepth,
+  QueueStatus,
   VirtualHost,
 } from './vhost/vhost.ts'

@@ -24,6 +24,8 @@ export interface BrokerMessage {
 /** Moments are milliseconds since the epoch. */
 interface NativeFields {
   readonly id?: string | undefined
+  /** When it was sent. */
+  readonly time?: number | undefined
   /** Messages of one key keep their order for consumers that ask for it. */
   readonly key?: string | undefined
   readonly notBefore?: number | undefined

@@ -63,7 +63,7 @@ export interface AmqpDriverOptions {
   /** How messages are kept back where the broker does not do it. */
   readonly delays?: DelayRoutes
   /** Every queue there is, where the engine has a way to tell; resolves `undefined` where it has none now. */
-  readonly listQueues?: () => Promise<readonly QueueInfo[] | undefined>
+  readonly listQueues?: (connection: Connection) => Promise<readonly QueueInfo[] | undefined>
   /** How many messages may be published and not confirmed. Default 4,096. */
   readonly maxUnconfirmed?: number
   /** Puts the failure of a first connection into the engine's own words. */
@@ -102,7 +102,7 @@ class AmqpDriver implements Driver {
   readonly inspector: Inspector = {
     depth: source => this.#withScratch(scratch => depthOf(scratch, this.#topology, queueOf(source))),
     queues: async () => {
-      const all = await this.#options.listQueues?.()
+      const all = await this.#guarded(async () => await this.#options.listQueues?.(await this.#control()))
       if (all !== undefined) return all
       const { queueNames } = this.#topology
       if (queueNames.length === 0) throw noList()

@@ -1,7 +1,7 @@
 /** The driver of a process that uses a data directory through the process that owns it: AMQP over the local socket. */
 import { localSocketPath } from '@chasqui/broker'
 import { ChasquiError, type Driver, type OpenOptions } from '@chasqui/driver'
-import { openAmqpDriver } from '@chasqui/driver-amqp'
+import { getQueueList, openAmqpDriver } from '@chasqui/driver-amqp'
 import { guestCapabilities } from './capabilities.ts'
 import { queueArguments } from './queue-arguments.ts'
 
@@ -16,6 +16,7 @@ export function openGuest(directory: string, options: OpenOptions, connectTimeou
     capabilities: () => guestCapabilities,
     queueArguments,
     orderArgument: 'x-chasqui-order',
+    listQueues: getQueueList,
     explain: failure =>
       new ChasquiError(
         failure.code,

@@ -72,6 +72,20 @@ describe('a second process on the same directory', () => {
     expect(await guest.send(outgoing(source, 'd'), inTenSeconds())).toEqual([{ ok: true, durable: true }])
   })
 
+  it('sees every queue of the directory, as its owner does', async () => {
+    const directory = await temporaryDirectory()
+    await owner(directory)
+    const guest = await opened(`embedded:${directory}`)
+    await guest.declare({ destinations: [{ kind: 'queue', name: 'another', durable: true }] }, { create: true })
+    await guest.send(outgoing(source, 'a'), inTenSeconds())
+    // Of a bus that has declared nothing itself.
+    const looker = await opened(`embedded:${directory}`)
+    expect(await looker.inspector!.queues!()).toEqual([
+      expect.objectContaining({ name: 'another', ready: 0, unsettled: 0, delayed: 0 }),
+      expect.objectContaining({ name: 'orders', ready: 1, unsettled: 0, delayed: 0 }),
+    ])
+  })
+
   it('becomes the owner when it opens the directory after the first has closed', async () => {
     const directory = await temporaryDirectory()
     const first = await owner(directory)

@@ -118,8 +118,8 @@ it('[cancelDelayed] takes a message back by its id, once, and the list of queues
     inTenSeconds(),
   )
   expect(await driver.inspector!.queues!()).toEqual([
-    { name: 'another', ready: 0, unsettled: 0, consumers: 0, delayed: 0 },
-    { name: 'orders', ready: 1, unsettled: 0, consumers: 0, delayed: 1 },
+    expect.objectContaining({ name: 'another', ready: 0, unsettled: 0, consumers: 0, delayed: 0 }),
+    expect.objectContaining({ name: 'orders', ready: 1, unsettled: 0, consumers: 0, delayed: 1 }),
   ])
   expect(await driver.cancelDelayed!(target, 'later')).toBe(true)
   expect(await driver.cancelDelayed!(target, 'later')).toBe(false)

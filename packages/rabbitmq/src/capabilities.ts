@@ -36,5 +36,9 @@ const chasqui: Capabilities = {
 
 /** @param product what the broker calls itself in its server properties. */
 export function capabilitiesOf(product: unknown): Capabilities {
-  return product === 'Chasqui' ? chasqui : { engine: 'rabbitmq', ...common, maxBodyBytes: rabbitmqMaxBodyBytes }
+  return isChasqui(product) ? chasqui : { engine: 'rabbitmq', ...common, maxBodyBytes: rabbitmqMaxBodyBytes }
+}
+
+export function isChasqui(product: unknown): boolean {
+  return product === 'Chasqui'
 }

@@ -1,7 +1,7 @@
 /** The RabbitMQ driver: RabbitMQ's URLs, queues and capabilities on the driver for AMQP 0-9-1. */
 import type { Driver, OpenOptions } from '@chasqui/driver'
-import { openAmqpDriver } from '@chasqui/driver-amqp'
-import { capabilitiesOf } from './capabilities.ts'
+import { getQueueList, openAmqpDriver } from '@chasqui/driver-amqp'
+import { capabilitiesOf, isChasqui } from './capabilities.ts'
 import { DelayLevels } from './delay.ts'
 import { listQueues } from './inspect.ts'
 import { readOptions } from './options.ts'
@@ -23,7 +23,8 @@ export async function open(options: OpenOptions): Promise<Driver> {
     queueArguments: queueArgumentsFor(engine),
     orderArgument: 'x-chasqui-order',
     delays: new DelayLevels(),
-    listQueues: async () => {
+    listQueues: async connection => {
+      if (isChasqui(connection.serverProperties.product)) return await getQueueList(connection)
       try {
         return await listQueues(management)
       } catch (error) {

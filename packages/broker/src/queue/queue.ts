@@ -14,6 +14,7 @@ import { DelayedList } from './delayed-list.ts'
 import { type Envelope, Item } from './item.ts'
 import { KeyLock } from './key-lock.ts'
 import { ReadyList } from './ready-list.ts'
+import { Traffic } from './traffic.ts'
 
 /** Why a message leaves a queue unconsumed, in RabbitMQ's words for `x-death`. */
 export type DeathReason = 'rejected' | 'maxlen' | 'delivery_limit' | 'expired'
@@ -61,6 +62,7 @@ export class Queue {
   readonly arguments: FieldTable
   readonly settings: QueueSettings
   readonly ready = new ReadyList()
+  readonly traffic = new Traffic()
   readonly consumers: Consumer[] = []
   /** An exclusive consumer holds it. */
   exclusivelyConsumed = false
@@ -137,6 +139,7 @@ export class Queue {
   push(envelope: Envelope, stored: boolean): Item {
     const item = new Item(envelope, ++this.#position, stored)
     envelope.references++
+    this.traffic.published++
     if (envelope.notBefore > 0 && envelope.notBefore > this.#host.now()) {
       this.#delay(item)
       return item
@@ -207,6 +210,7 @@ export class Queue {
       this.readyBytes -= item.envelope.bodyBytes
       if (item.envelope.message === undefined && !this.#host.load(item)) continue
       this.unsettled++
+      this.traffic.delivered++
       return item
     }
   }
@@ -229,6 +233,7 @@ export class Queue {
   /** An item that was taken and never left goes back to its place as if nothing had happened. */
   undo(item: Item): void {
     this.unsettled--
+    this.traffic.delivered--
     this.#putBack(item)
     if (this.#lock !== undefined) this.#release(item)
   }
@@ -398,6 +403,7 @@ export class Queue {
         continue
       }
       this.unsettled++
+      this.traffic.delivered++
       return item
     }
     return undefined

@@ -13,6 +13,11 @@ export function keyIn({ headers }: BasicProperties): string | undefined {
   return key === undefined || key === null ? undefined : String(key)
 }
 
+/** When the message was sent, in milliseconds since the epoch, to the second; undefined where nobody says. */
+export function sentAtIn({ timestamp }: BasicProperties): number | undefined {
+  return timestamp === undefined ? undefined : Number(timestamp) * 1000
+}
+
 /** In milliseconds since the epoch; 0 when it is due at once. */
 export function notBeforeIn({ headers }: BasicProperties): number {
   const at = headers?.[notBeforeHeader]

@@ -92,6 +92,10 @@ export class Channel {
     return this.#host.user
   }
 
+  get vhost(): VirtualHost {
+    return this.#host.vhost
+  }
+
   onMethod(method: Method): void {
     if (this.#held !== undefined) {
       this.#held.push(() => this.onMethod(method))

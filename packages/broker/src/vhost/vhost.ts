@@ -8,7 +8,8 @@ import type { BrokerMessage } from '../message.ts'
 import { circles, deadLetter, readableProperties } from '../queue/dead-letter.ts'
 import { Envelope, type Item } from '../queue/item.ts'
 import type { DeathReason, Queue, QueueHost } from '../queue/queue.ts'
-import { expiryOf, keyIn, notBeforeIn } from '../queue/timing.ts'
+import { expiryOf, keyIn, notBeforeIn, sentAtIn } from '../queue/timing.ts'
+import { TrafficSampler } from '../queue/traffic.ts'
 import type { Exchange, ExchangeType } from '../router/exchange.ts'
 import { moveKey, type RecoveryTarget } from '../store/recovery.ts'
 import type { Definition, Note, RecordPlace, RecoveredMessage, Settlement, Store } from '../store/store.ts'
@@ -21,7 +22,7 @@ import { type Published, Session, type SessionOptions } from './session.ts'
 import { rewriteSparse } from './sparse.ts'
 import { Topology } from './topology.ts'
 
-export interface QueueDepth {
+export interface QueueStatus {
   /** Messages that wait for a consumer. */
   readonly ready: number
   /** Delivered and not settled. */
@@ -29,6 +30,11 @@ export interface QueueDepth {
   readonly consumers: number
   /** Not due yet. */
   readonly delayed: number
+  /** Messages a second over the last seconds; undefined in the first of them. */
+  readonly publishRate: number | undefined
+  readonly deliverRate: number | undefined
+  /** Milliseconds since the first of those that wait was sent, or due; undefined where none waits or its sender did not say. */
+  readonly oldestAgeMs: number | undefined
 }
 
 export interface VirtualHostOptions {
@@ -54,6 +60,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
   readonly #dispatcher: Dispatcher
   readonly #memory: Memory
   readonly #alarms: Alarms
+  readonly #traffic: TrafficSampler
   readonly #waiters = new CommitWaiters()
   readonly #sessions = new Set<Session>()
   readonly #committedListeners = new Set<(committed: number) => void>()
@@ -73,6 +80,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     this.#onUnreadable = options.onUnreadable
     this.#alarms = new Alarms(options.clock)
     this.topology = new Topology(options.name, this)
+    this.#traffic = new TrafficSampler(() => this.topology.queues.values())
     this.#memory = new Memory(options.memoryLimitBytes, () => this.#tellBlocked())
     this.#dispatcher = new Dispatcher(
       () => this.noteDelivered(),
@@ -129,16 +137,22 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     this.topology.ownerGone(owner)
   }
 
-  inspect(queueName: string): QueueDepth | undefined {
+  /** Reads the first message from disk where it is not in memory. */
+  inspect(queueName: string): QueueStatus | undefined {
     const queue = this.topology.queues.get(queueName)
-    return (
-      queue && {
-        ready: queue.length,
-        unsettled: queue.unsettled,
-        consumers: queue.consumers.length,
-        delayed: queue.delayed,
-      }
-    )
+    if (queue === undefined) return undefined
+    const { publishRate, deliverRate } = queue.traffic
+    const first = queue.ready.peek()
+    const sentAt = first === undefined ? undefined : this.#sentAt(first)
+    return {
+      ready: queue.length,
+      unsettled: queue.unsettled,
+      consumers: queue.consumers.length,
+      delayed: queue.delayed,
+      publishRate,
+      deliverRate,
+      oldestAgeMs: sentAt === undefined ? undefined : Math.max(0, this.#clock.now() - sentAt),
+    }
   }
 
   queueNames(): string[] {
@@ -176,6 +190,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     for (const session of this.#sessions) session.brokerClosed()
     this.#dispatcher.stop()
     this.#alarms.stop()
+    this.#traffic.stop()
   }
 
   // What the store brings back, before it is used
@@ -359,6 +374,14 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
   }
 
   // Private, in order of first use
+
+  #sentAt({ envelope }: Item): number | undefined {
+    const message = envelope.message ?? this.#store?.read(envelope.place!)
+    if (message === undefined) return undefined
+    const sentAt = message.native === undefined ? sentAtIn(readableProperties(message)) : message.native.time
+    // It has waited since it was due.
+    return sentAt === undefined ? undefined : Math.max(sentAt, envelope.notBefore)
+  }
 
   #onCommitted(committed: number): void {
     this.#memory.committed(committed)

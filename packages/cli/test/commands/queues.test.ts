@@ -20,6 +20,24 @@ test('[--json] one JSON line a queue', async () => {
   expect(JSON.parse(out)).toMatchObject({ name: 'orders', ready: 1, consumers: 0 })
 })
 
+test('without names lists all queues of the directory, also while another process owns it, with the age of the oldest', async () => {
+  const { bus, url } = await openProgram()
+  await bus.send('orders', 'a')
+  await bus.send('later', 'b', { delayMs: 3_600_000 })
+  const { code, out } = await CommandLine.run(['queues', '--json', '--url', url])
+  expect(code).toBe(0)
+  const queues = out
+    .trim()
+    .split('\n')
+    .map(line => JSON.parse(line))
+  expect(queues.map(({ name }) => name)).toEqual(['later', 'later.dead-letter', 'orders', 'orders.dead-letter'])
+  expect(queues[0]).toMatchObject({ ready: 0, delayed: 1 })
+  expect(queues[2]).toMatchObject({ ready: 1, oldestAgeMs: expect.any(Number) })
+  const table = (await CommandLine.run(['queues', '--url', url])).out.split('\n')
+  expect(table[0]).toMatch(/^QUEUE +READY +DELAYED +UNSETTLED +CONSUMERS .*OLDEST$/)
+  for (const line of table) expect(line.length).toBeLessThanOrEqual(80)
+})
+
 test('a queue that is not there: a sentence and its code, exit code 1', async () => {
   const { url } = await openProgram()
   const plain = await CommandLine.run(['queues', 'nowhere', '--url', url])

@@ -30,6 +30,7 @@ import { OutgoingDelivery } from '../../vhost/session.ts'
 import type { Channel } from '../channel.ts'
 import { IncomingMessage } from '../incoming-message.ts'
 import { checkProperties, HAS_EXPIRATION, HAS_USER_ID, PERSISTENT } from '../property-check.ts'
+import { answerQueueList, queueListName } from '../queue-list.ts'
 import { unimplemented } from './unimplemented.ts'
 
 /** Reply code of basic.return for a mandatory message that no queue takes; the definition lacks it. */
@@ -67,6 +68,10 @@ export function onBasicMethod(channel: Channel, method: Method): void {
       // An answer to our own basic.cancel, which asks for none: RabbitMQ's clients send it all the same.
       return
     case BASIC_GET: {
+      if (method.queue === queueListName) {
+        answerQueueList(channel, method)
+        return
+      }
       const got = session.get(method.queue, method.noAck)
       if (got === undefined) {
         channel.reply({ id: BASIC_GET_EMPTY })
