@@ -7,6 +7,7 @@ const headings: Readonly<Record<keyof typeof optionTables, string>> = {
   connect: '`connect(url, options)`',
   contract: '`event`, `command` and `request`',
   send: '`send` and `publish`',
+  sendBatch: '`sendBatch` and `publishBatch`',
   request: '`bus.request`',
   stream: '`bus.stream`',
   consume: '`handle` and `subscribe`',

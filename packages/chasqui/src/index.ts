@@ -3,6 +3,7 @@
 export type {
   AnyContract,
   BackoffOptions,
+  Bodies,
   BodyOf,
   Bus,
   BusEvent,
@@ -53,8 +54,10 @@ export type {
   RetryTerms,
   RetryWhen,
   Route,
+  SendBatchOptions,
   Senders,
   SendOptions,
+  SendOutcome,
   StreamContract,
   StreamOptions,
   TuningOptions,

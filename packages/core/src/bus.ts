@@ -4,6 +4,8 @@
  */
 import type { Capabilities, Change, Driver, Inspector, Source } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
+import type { Bodies, SendBatchOptions, SendOutcome } from './batch/send-batch.ts'
+import { sendBatch } from './batch/send-batch.ts'
 import type { Consumer } from './consume/consumer.ts'
 import { MessageConsumer } from './consume/consumer.ts'
 import type { IncomingMiddleware, Scope } from './consume/incoming.ts'
@@ -217,6 +219,18 @@ export class MessageBus implements Bus {
   publish(to: EventContract | string, body: unknown, options?: SendOptions): Promise<Receipt> {
     if (this.#closing !== undefined) return Promise.reject(closedError())
     return this.#outlets.send('event', to, body, options)
+  }
+
+  sendBatch(to: CommandContract | string, bodies: Bodies<unknown>, options?: SendBatchOptions): Promise<SendOutcome[]> {
+    return sendBatch(bodies, options, (body, each) => this.send(to, body, each), 'sendBatch()')
+  }
+
+  publishBatch(
+    to: EventContract | string,
+    bodies: Bodies<unknown>,
+    options?: SendBatchOptions,
+  ): Promise<SendOutcome[]> {
+    return sendBatch(bodies, options, (body, each) => this.publish(to, body, each), 'publishBatch()')
   }
 
   request<RO>(

@@ -1,5 +1,6 @@
 export type { Change, ChasquiErrorOptions, Destination, ErrorCode } from '@chasqui/driver'
 export { ChasquiError, errorCodes, isChasquiError } from '@chasqui/driver'
+export type { Bodies, SendBatchOptions, SendOutcome } from './batch/send-batch.ts'
 export type { Bus, Health } from './bus.ts'
 export type { ConnectOptions } from './connect.ts'
 export { connect, defaultIncoming, defaultOutgoing } from './connect.ts'

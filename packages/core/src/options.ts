@@ -91,6 +91,18 @@ export const sendOptions = {
   declare: { type: 'string', choices: ['never'], defaultText: 'create what is absent', meaning: 'Create nothing.' },
 } as const satisfies OptionTable
 
+export const sendBatchOptions = {
+  ...sendOptions,
+  inFlight: {
+    type: 'integer',
+    unit: 'messages',
+    default: 1000,
+    minimum: 1,
+    maximum: 100_000,
+    meaning: 'How many items of the batch may be unconfirmed at once.',
+  },
+} as const satisfies OptionTable
+
 export const requestOptions = {
   ...sendOptions,
   timeoutMs: {
@@ -494,6 +506,7 @@ export const optionTables = {
   connect: connectOptions,
   contract: contractOptions,
   send: sendOptions,
+  sendBatch: sendBatchOptions,
   request: requestOptions,
   stream: streamOptions,
   consume: consumeOptions,

@@ -5,6 +5,8 @@
 import type { HeaderValue, Source, WireMessage } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
+import type { Bodies, SendBatchOptions, SendOutcome } from '../batch/send-batch.ts'
+import { sendBatch } from '../batch/send-batch.ts'
 import type {
   AnyContract,
   CommandContract,
@@ -204,6 +206,18 @@ export class Attempt implements IncomingMessage {
 
   publish(to: EventContract | string, body: unknown, options?: SendOptions): Promise<Receipt> {
     return this.#scope.outlets.send('event', to, body, options, this.carried)
+  }
+
+  sendBatch(to: CommandContract | string, bodies: Bodies<unknown>, options?: SendBatchOptions): Promise<SendOutcome[]> {
+    return sendBatch(bodies, options, (body, each) => this.send(to, body, each), 'ctx.sendBatch()')
+  }
+
+  publishBatch(
+    to: EventContract | string,
+    bodies: Bodies<unknown>,
+    options?: SendBatchOptions,
+  ): Promise<SendOutcome[]> {
+    return sendBatch(bodies, options, (body, each) => this.publish(to, body, each), 'ctx.publishBatch()')
   }
 
   request<RO>(

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Capabilities, Headers, Target } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
+import type { BatchSenders } from '../batch/send-batch.ts'
 import type {
   AnyContract,
   CommandContract,
@@ -60,7 +61,7 @@ export interface StreamOptions extends SendOptions {
 }
 
 /** What sends: a bus, or the `ctx` of a handler, which carries correlation, causation and tenant on. */
-export interface Senders {
+export interface Senders extends BatchSenders {
   /**
    * Sends to one queue. Resolves when the engine has taken responsibility for the message.
    * Rejects with `body-invalid`, `body-too-large`, `send-timeout`, `buffer-full` and the rest of the table.
