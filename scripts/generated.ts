@@ -6,6 +6,7 @@ import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
+import { commandsPage } from './reference/commands.ts'
 import { conformanceGaps, conformancePage } from './reference/conformance.ts'
 import { errorCodesPage } from './reference/error-codes.ts'
 import { optionsPage } from './reference/options.ts'
@@ -15,6 +16,7 @@ const root = join(import.meta.dirname, '..')
 /** Path from the project's root, and what the file should hold. */
 const pages: readonly { readonly path: string; content(): string | Promise<string> }[] = [
   { path: 'docs/reference/error-codes.md', content: errorCodesPage },
+  { path: 'docs/reference/commands.md', content: commandsPage },
   { path: 'docs/reference/options.md', content: optionsPage },
   { path: 'docs/reference/conformance.md', content: conformancePage },
 ]

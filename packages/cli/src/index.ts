@@ -1,1 +1,1 @@
-export { run } from './run.ts'
+export { commandLine, run } from './run.ts'

@@ -51,7 +51,7 @@ Examples:
   chasqui consume orders --peek
   chasqui consume orders --ack --limit 1
   chasqui consume order.placed --follow
-  chasqui consume order.placed --subscription billing --ack --json > billing.jsonl
+  chasqui consume order.placed --subscription billing --ack --json > all.jsonl
 `
 
 export function consumeCommand(): Command {

@@ -24,7 +24,8 @@ A module is a file of yours that exports contracts (event, command, request), or
 lists of what \`bus.declare\` takes. \`create\` is absent and would be made,
 \`none\` is there as wanted, \`conflict\` is there and differs.
 
-Exit code 0: nothing to do. 2: there is. 1: it failed. With --apply 0: all is made.
+Exit code 0: nothing to do. 2: there is. 1: it failed. With --apply 0: it is all
+there now.
 
 Examples:
   chasqui plan ./contracts.ts --url amqp://localhost

@@ -18,9 +18,9 @@ interface Options extends SessionOptions {
 }
 
 const examples = `
-A subscription is the queue TOPIC.SUBSCRIPTION. RabbitMQ lists its queues where its
-management plugin is enabled; elsewhere name them. What an engine does not tell
-is left out.
+A subscription is the queue TOPIC.SUBSCRIPTION. RabbitMQ lists its queues where
+its management plugin is enabled; elsewhere name them. What an engine does not
+tell is left out.
 
 Examples:
   chasqui queues
