@@ -14,14 +14,15 @@ export type {
   ListenerAddress,
   ListenerTls,
 } from './server/listener.ts'
-export { localSocketPath } from './store/data-directory.ts'
+export { localSocketPath, ownerOf } from './store/data-directory.ts'
 export type { Files } from './store/files.ts'
 export type { Damage } from './store/store.ts'
+export type { Consume } from './vhost/consume.ts'
+export type { Published } from './vhost/placement.ts'
 export type {
-  Consume,
-  Published,
   Session,
   SessionOptions,
+  Transferred,
 } from './vhost/session.ts'
 export type {
   ExchangeDeclaration,

@@ -128,10 +128,20 @@ export class Queue {
 
   /** True when `x-overflow: reject-publish` keeps one more message out. */
   get full(): boolean {
-    const { maxLength, maxBytes, overflow } = this.settings
-    if (!this.#bounded || overflow === 'drop-head') return false
+    return this.mayRefuse && this.fullWith(0, 0)
+  }
+
+  /** There is a limit at which it refuses messages. */
+  get mayRefuse(): boolean {
+    return this.#bounded && this.settings.overflow !== 'drop-head'
+  }
+
+  /** As `full`, were so many messages of so many bytes added. For those that may refuse. */
+  fullWith(messages: number, bytes: number): boolean {
+    const { maxLength, maxBytes } = this.settings
     return (
-      (maxLength !== undefined && this.length >= maxLength) || (maxBytes !== undefined && this.readyBytes >= maxBytes)
+      (maxLength !== undefined && this.length + messages >= maxLength) ||
+      (maxBytes !== undefined && this.readyBytes + bytes >= maxBytes)
     )
   }
 
@@ -220,6 +230,12 @@ export class Queue {
     this.unsettled--
     if (this.#lock !== undefined) this.#release(item)
     this.#host.settled(this, item)
+  }
+
+  /** A delivered item is done with, and the host knows. */
+  release(item: Item): void {
+    this.unsettled--
+    if (this.#lock !== undefined) this.#release(item)
   }
 
   /** A delivered item is refused for good. */

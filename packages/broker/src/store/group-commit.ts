@@ -13,47 +13,23 @@
  * settles its source only once its own record is on disk.
  */
 import { join } from 'node:path'
-import { AmqpError } from '@chasqui/amqp'
 import type { Clock } from '../clock.ts'
 import type { BrokerMessage } from '../message.ts'
+import { type Batch, Gathering } from './batch.ts'
 import type { Definitions } from './definitions.ts'
 import type { Files } from './files.ts'
-import { encodeHeader, headerBytes } from './header.ts'
-import { headBound, longestCopy, type RecordSettlement, readMessage, summarizeRecord, writeRecord } from './record.ts'
+import { readMessage, summarizeRecord } from './record.ts'
 import { type Recovered, type RecoveryTarget, recover } from './recovery.ts'
 import type { Segment } from './segment.ts'
 import { Segments } from './segments.ts'
-import type { Damage, Definition, Note, RecordPlace, Settlement, Store } from './store.ts'
+import type { Addition, Damage, Definition, Note, RecordPlace, Settlement, Store } from './store.ts'
 
-/** A segment takes no more records beyond this, in bytes. */
-const segmentBytes = 33_554_432
-/** Queues of one message. */
-const mostQueues = 65_535
-/** Records gather in chunks of this size. */
-const chunkBytes = 1_048_576
-/** Chunks kept for reuse. */
-const mostSpareChunks = 16
 /** How long entries may wait while nothing is appended. */
 const entriesDelayMs = 2
 const firstRetryMs = 50
 const longestRetryMs = 2000
 
 const none: readonly never[] = []
-
-/** What goes to one segment's log in one batch. */
-interface Part {
-  readonly segment: Segment
-  readonly position: number
-  readonly buffers: Uint8Array[]
-}
-
-interface Batch {
-  commit: number
-  definitions: Buffer | undefined
-  readonly parts: Part[]
-  readonly chunks: Buffer[]
-  readonly moves: Settlement[]
-}
 
 export interface GroupCommitOptions {
   /** The directory of the segments. */
@@ -74,16 +50,9 @@ export class GroupCommit implements Store {
   readonly #directory: string
   readonly #definitions: Definitions
   readonly #files: Files
-  readonly #clock: Clock
   readonly #onWarning: (sentence: string) => void
   readonly #segments: Segments
-  #order: number
-  #gathering: Batch
-  #chunk: Buffer
-  /** Where the part of the chunk begins that belongs to no buffer yet, and where free space begins. */
-  #sliceAt = 0
-  #used = 0
-  readonly #spareChunks: Buffer[] = []
+  readonly #gathering: Gathering
   #writing: Batch | undefined
   #started = false
   #closed = false
@@ -99,13 +68,9 @@ export class GroupCommit implements Store {
     this.#directory = options.directory
     this.#definitions = options.definitions
     this.#files = options.files
-    this.#clock = options.clock
     this.#onWarning = options.onWarning
-    this.#chunk = Buffer.allocUnsafeSlow(chunkBytes)
-    this.#gathering = newBatch()
-    this.#order = recovered.lastOrder
     this.#segments = new Segments(options.directory, options.files, recovered)
-    this.#segments.removeIdle()
+    this.#gathering = new Gathering(this.#segments, options.clock, recovered.lastOrder)
   }
 
   /** Brings back what is there, then takes appends. */
@@ -123,7 +88,15 @@ export class GroupCommit implements Store {
     instead: Settlement | undefined,
     timed: boolean,
   ): RecordPlace {
-    return this.#append(message, queueIds, instead === undefined ? none : [instead], timed, undefined)
+    const place = this.#gathering.add({ message, queueIds, timed }, instead === undefined ? none : [instead], undefined)
+    this.#appended()
+    return place
+  }
+
+  appendGroup(additions: readonly Addition[], instead: readonly Settlement[]): RecordPlace[] {
+    const places = this.#gathering.addGroup(additions, instead)
+    this.#appended()
+    return places
   }
 
   rewrite(old: RecordPlace, queueIds: readonly number[]): { place: RecordPlace; message: BrokerMessage } | undefined {
@@ -133,7 +106,8 @@ export class GroupCommit implements Store {
     const message = readMessage(bytes, start, end)
     const settlements = queueIds.map(queueId => ({ queueId, place: old }))
     const summary = summarizeRecord(bytes, start, end)
-    const place = this.#append(message, queueIds, settlements, summary.timed, summary)
+    const place = this.#gathering.add({ message, queueIds, timed: summary.timed }, settlements, summary)
+    this.#appended()
     return { place, message }
   }
 
@@ -164,6 +138,10 @@ export class GroupCommit implements Store {
   remove(definition: Definition): number {
     this.#definitions.remove(definition)
     return this.#defined()
+  }
+
+  recovered(): void {
+    this.#writeEntries()
   }
 
   nextQueueId(): number {
@@ -197,105 +175,14 @@ export class GroupCommit implements Store {
     this.#definitions.close()
   }
 
-  /** `before`: what it was when it was first appended; it keeps its order and its age. */
-  #append(
-    message: BrokerMessage,
-    queueIds: readonly number[],
-    settlements: readonly Settlement[],
-    timed: boolean,
-    before: { readonly order: number; readonly publishedAt: number } | undefined,
-  ): RecordPlace {
-    const { propertyBytes, body } = message
-    checkFits(message, queueIds.length)
-    if (this.#segments.current.bytes >= segmentBytes) {
-      this.#cutSlice()
-      this.#segments.rotate()
-    }
-    const segment = this.#segments.current
-    const copy = body.byteLength <= longestCopy
-    const bound = headBound(message, propertyBytes, queueIds.length, settlements.length)
-    this.#makeRoom(copy ? bound + body.byteLength : bound)
-    const start = this.#used
-    this.#used = writeRecord(
-      this.#chunk,
-      start,
-      message,
-      propertyBytes,
-      queueIds,
-      settlements.length === 0 ? none : settlements.map(recordSettlement),
-      {
-        order: before === undefined ? ++this.#order : before.order,
-        publishedAt: before === undefined ? this.#clock.now() : before.publishedAt,
-        ordinal: segment.records,
-        salt: segment.salt,
-        timed,
-      },
-      copy,
-    )
-    let length = this.#used - start
-    if (!copy) {
-      this.#cutSlice()
-      this.#part().buffers.push(body)
-      length += body.byteLength
-    }
-    const place = { segment, ordinal: segment.records++, offset: segment.bytes, length }
-    segment.bytes += length
-    segment.live += queueIds.length
-    segment.pairs += queueIds.length
-    for (const settlement of settlements) {
-      this.#gathering.moves.push(settlement)
-      const source = settlement.place.segment
-      if (source === segment) continue
-      segment.movedFrom ??= new Set()
-      segment.movedFrom.add(source)
-    }
-    this.#gathering.commit = ++this.appended
-    this.#start()
-    return place
-  }
-
-  /** The part of the gathering batch that belongs to the current segment. */
-  #part(): Part {
-    const { parts } = this.#gathering
-    const segment = this.#segments.current
-    const last = parts.at(-1)
-    if (last !== undefined && last.segment === segment) return last
-    // A segment's first part writes its header too.
-    const fresh = segment.records === 0 && segment.bytes === headerBytes
-    const part: Part = {
-      segment,
-      position: fresh ? 0 : segment.bytes,
-      buffers: fresh ? [encodeHeader('CHASQLOG', segment.number, segment.salt)] : [],
-    }
-    segment.unwritten++
-    parts.push(part)
-    return part
-  }
-
-  #makeRoom(bytes: number): void {
-    // The part takes its position from the segment's length before this record.
-    this.#part()
-    if (this.#chunk.length - this.#used >= bytes) return
-    this.#cutSlice()
-    this.#gathering.chunks.push(this.#chunk)
-    this.#chunk =
-      bytes > chunkBytes
-        ? Buffer.allocUnsafeSlow(bytes)
-        : (this.#spareChunks.pop() ?? Buffer.allocUnsafeSlow(chunkBytes))
-    this.#sliceAt = 0
-    this.#used = 0
-  }
-
-  #cutSlice(): void {
-    if (this.#used === this.#sliceAt) return
-    this.#gathering.parts.at(-1)!.buffers.push(this.#chunk.subarray(this.#sliceAt, this.#used))
-    this.#sliceAt = this.#used
-  }
-
   #defined(): number {
-    this.#gathering.commit = ++this.appended
-    this.#start()
+    this.#appended()
     return this.appended
+  }
+
+  #appended(): void {
+    this.#gathering.batch.commit = ++this.appended
+    this.#start()
   }
 
   #start(): void {
@@ -305,9 +192,7 @@ export class GroupCommit implements Store {
   }
 
   readonly #take = (): void => {
-    this.#cutSlice()
-    const batch = this.#gathering
-    this.#gathering = newBatch()
+    const batch = this.#gathering.take()
     if (this.#definitions.waiting) batch.definitions = this.#definitions.take()
     this.#writing = batch
     this.#write()
@@ -409,12 +294,10 @@ export class GroupCommit implements Store {
       this.onTrouble(undefined)
     }
     for (const part of batch.parts) part.segment.unwritten--
-    for (const chunk of batch.chunks) {
-      if (chunk.length === chunkBytes && this.#spareChunks.length < mostSpareChunks) this.#spareChunks.push(chunk)
-    }
+    this.#gathering.recycle(batch)
     for (const { queueId, place } of batch.moves) this.settle(queueId, place)
     this.committed = batch.commit
-    if (this.#gathering.commit > 0) setImmediate(this.#take)
+    if (this.#gathering.batch.commit > 0) setImmediate(this.#take)
     else this.#started = false
     this.onCommitted(this.committed)
     this.#writeEntries()
@@ -464,27 +347,6 @@ export class GroupCommit implements Store {
     this.#flushed = []
     for (const resolve of flushed) resolve()
   }
-}
-
-/** Names of AMQP have at most 255 bytes; who publishes without the wire may not know. Throws AmqpError. */
-function checkFits({ exchange, routingKey }: BrokerMessage, queues: number): void {
-  // Three bytes a character at most: shorter ones need no counting.
-  if (routingKey.length > 85 && Buffer.byteLength(routingKey) > 255) {
-    throw AmqpError.of('syntax-error', 'a routing key has at most 255 bytes')
-  }
-  if (exchange.length > 85 && Buffer.byteLength(exchange) > 255) {
-    throw AmqpError.of('syntax-error', 'the name of an exchange has at most 255 bytes')
-  }
-  if (queues > mostQueues)
-    throw AmqpError.of('resource-error', `one message goes to at most ${mostQueues} durable queues`)
-}
-
-function recordSettlement({ queueId, place }: Settlement): RecordSettlement {
-  return { segment: place.segment.number, ordinal: place.ordinal, queueId }
-}
-
-function newBatch(): Batch {
-  return { commit: 0, definitions: undefined, parts: [], chunks: [], moves: [] }
 }
 
 /** Where the segments of a data directory are. */

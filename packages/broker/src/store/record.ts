@@ -11,8 +11,13 @@
  *               [settlement: segment u32, ordinal u32, queue id u32] * settlements
  *               [exchange][routing key][properties][body: what is left]
  *
- * Flag 1: the properties say when the message expires or is due. A settlement says that a message left a queue in the same step in which this one was appended: a dead letter moves
- * as a whole or not at all. `ordinal` counts the segment's messages from 0. `order` grows with each message of the data directory; within a queue, smaller comes first.
+ *   flags       1: the properties say when the message expires or is due
+ *               2: the next record belongs to the same group       4: so does the one before
+ *
+ * A settlement says that a message left a queue in the same step in which this one was appended: a dead letter moves as
+ * a whole or not at all. So do the records of a group, whose settlements stand in its last ones; one without queues is
+ * there for its settlements only. `ordinal` counts the segment's records from 0. `order` grows with each record of the
+ * data directory; within a queue, smaller comes first.
  */
 import { crc32 } from 'node:zlib'
 import { type BasicProperties, decodeProperties } from '@chasqui/amqp'
@@ -23,6 +28,8 @@ const fixedBytes = 32
 const settlementBytes = 12
 const messageType = 1
 const timedFlag = 1
+const continuedFlag = 2
+const continuesFlag = 4
 
 /** Bodies longer than this are written from where they are; shorter ones are copied beside their record. */
 export const longestCopy = 8192
@@ -43,6 +50,10 @@ export interface RecordName {
   readonly salt: number
   /** The properties say when the message expires or is due. */
   readonly timed: boolean
+  /** The next record belongs to the same group. */
+  readonly continued: boolean
+  /** The one before belongs to the same group. */
+  readonly continues: boolean
 }
 
 /** The most bytes that a record takes without its body. */
@@ -84,7 +95,8 @@ export function writeRecord(
   const keyAt = at
   at = writeText(buffer, at, message.routingKey)
   buffer[payload] = messageType
-  buffer[payload + 1] = name.timed ? timedFlag : 0
+  buffer[payload + 1] =
+    (name.timed ? timedFlag : 0) | (name.continued ? continuedFlag : 0) | (name.continues ? continuesFlag : 0)
   buffer[payload + 2] = keyAt - exchangeAt
   buffer[payload + 3] = at - keyAt
   buffer.writeUInt16LE(queueIds.length, payload + 4)
@@ -141,6 +153,8 @@ export interface RecordSummary {
   readonly settlements: readonly RecordSettlement[]
   readonly bodyBytes: number
   readonly timed: boolean
+  readonly continued: boolean
+  readonly continues: boolean
 }
 
 export function summarizeRecord(buffer: Buffer, start: number, end: number): RecordSummary {
@@ -158,6 +172,7 @@ export function summarizeRecord(buffer: Buffer, start: number, end: number): Rec
       queueId: buffer.readUInt32LE(at + 8),
     })
   }
+  const flags = buffer[payload + 1]!
   return {
     order: readLong(buffer, payload + 8),
     publishedAt: readLong(buffer, payload + 16),
@@ -165,7 +180,9 @@ export function summarizeRecord(buffer: Buffer, start: number, end: number): Rec
     queueIds,
     settlements,
     bodyBytes: end - contentStart(buffer, payload),
-    timed: (buffer[payload + 1]! & timedFlag) !== 0,
+    timed: (flags & timedFlag) !== 0,
+    continued: (flags & continuedFlag) !== 0,
+    continues: (flags & continuesFlag) !== 0,
   }
 }
 

@@ -4,6 +4,9 @@
  *   torn end       the last record was being written: it was never confirmed, and is cut off
  *   damage         a record in the middle fails its check: what is readable around it is kept, the damage is reported, and
  *                  the segment is put aside (`.damaged`) instead of removed when the rest of it is settled
+ *   torn group     the last record is there, but says that more of its group follow: all of the group is cut off
+ *   damaged group  what is readable of it is kept, and what it says has left other queues has not: there may be two of a
+ *                  message then, never none
  *   lost entries   what became of the last messages is not known: they come again, marked as redelivered where they were
  */
 import { existsSync, readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs'
@@ -11,7 +14,7 @@ import { join } from 'node:path'
 import { setImmediate as nextTick } from 'node:timers/promises'
 import type { Files } from './files.ts'
 import { checkHeader, headerBytes, saltOf } from './header.ts'
-import { readMessage, soundRecord, summarizeRecord } from './record.ts'
+import { type RecordSummary, readMessage, soundRecord, summarizeRecord } from './record.ts'
 import { Segment } from './segment.ts'
 import { kindDelivered, kindDeliveredAgain, kindReturned, kindSettled, readEntries } from './settled.ts'
 import type { Damage, RecoveredMessage } from './store.ts'
@@ -56,6 +59,7 @@ export async function recover(directory: string, files: Files, target: RecoveryT
   const segments: Segment[] = []
   const damage: Damage[] = []
   const moved = new Set<string>()
+  const byNumber = new Map<number, Segment>()
   let lastOrder = 0
   for (const number of numbers) {
     const path = segmentPath(directory, number, 'log')
@@ -66,6 +70,41 @@ export async function recover(directory: string, files: Files, target: RecoveryT
     const segment = new Segment(directory, number, files, { salt, settledBytes })
     segments.push(segment)
     if (!whole) continue
+    byNumber.set(number, segment)
+
+    const accept = ({ summary, at, end }: Found, whole: boolean): void => {
+      const { ordinal, queueIds, settlements } = summary
+      segment.records = ordinal + 1
+      lastOrder = Math.max(lastOrder, summary.order)
+      segment.pairs += queueIds.length
+      if (whole) {
+        for (const from of settlements) {
+          moved.add(moveKey(from.queueId, from.segment, from.ordinal))
+          const source = byNumber.get(from.segment)
+          if (source === undefined || source === segment) continue
+          segment.movedFrom ??= new Set()
+          segment.movedFrom.add(source)
+        }
+      }
+      const holders: { queueId: number; redelivered: boolean; returns: number }[] = []
+      for (const queueId of queueIds) {
+        if (!target.knows(queueId)) continue
+        const state = states.get(queueId)?.[ordinal] ?? unknown
+        if (state === settled) continue
+        holders.push({ queueId, redelivered: state !== unknown, returns: returnsOf(state) })
+      }
+      if (holders.length === 0) return
+      segment.live += holders.length
+      const place = { segment, ordinal, offset: at, length: end - at }
+      const { order, bodyBytes, publishedAt } = summary
+      const timed = summary.timed ? readMessage(bytes, at, end) : undefined
+      target.restore({ place, order, bodyBytes, publishedAt, timed, holders })
+    }
+
+    /** The records of a group up to here. */
+    let group: Found[] = []
+    /** A part of the group could not be read. */
+    let damagedGroup = false
     let at = headerBytes
     while (at < bytes.length) {
       const end = soundRecord(bytes, at, segment.salt)
@@ -74,31 +113,26 @@ export async function recover(directory: string, files: Files, target: RecoveryT
         if (next === undefined) break
         damage.push({ path, offset: at, bytes: next - at })
         segment.damaged = true
+        for (const found of group) accept(found, false)
+        group = []
+        damagedGroup = summarizeRecord(bytes, next, bytes.length).continues
         at = next
         continue
       }
-      const summary = summarizeRecord(bytes, at, end)
-      const { ordinal } = summary
-      segment.records = ordinal + 1
-      lastOrder = Math.max(lastOrder, summary.order)
-      for (const from of summary.settlements) moved.add(moveKey(from.queueId, from.segment, from.ordinal))
-      segment.pairs += summary.queueIds.length
-      const holders: { queueId: number; redelivered: boolean; returns: number }[] = []
-      for (const queueId of summary.queueIds) {
-        if (!target.knows(queueId)) continue
-        const state = states.get(queueId)?.[ordinal] ?? unknown
-        if (state === settled) continue
-        holders.push({ queueId, redelivered: state !== unknown, returns: returnsOf(state) })
-      }
-      if (holders.length > 0) {
-        segment.live += holders.length
-        const place = { segment, ordinal, offset: at, length: end - at }
-        const { order, bodyBytes, publishedAt } = summary
-        const timed = summary.timed ? readMessage(bytes, at, end) : undefined
-        target.restore({ place, order, bodyBytes, publishedAt, timed, holders })
+      const found = { summary: summarizeRecord(bytes, at, end), at, end }
+      if (damagedGroup) {
+        damagedGroup = found.summary.continued
+        accept(found, false)
+      } else if (found.summary.continued) {
+        group.push(found)
+      } else {
+        for (const earlier of group) accept(earlier, true)
+        group = []
+        accept(found, true)
       }
       at = end
     }
+    at = group[0]?.at ?? at
     if (at < bytes.length) truncateSync(path, at)
     segment.bytes = at
     await nextTick()
@@ -157,6 +191,13 @@ function roomFor(states: Map<number, Uint32Array>, queueId: number, length: numb
   if (known !== undefined) larger.set(known)
   states.set(queueId, larger)
   return larger
+}
+
+/** A record and where it stands. */
+interface Found {
+  readonly summary: RecordSummary
+  readonly at: number
+  readonly end: number
 }
 
 /** Where the next sound record begins behind a broken one; undefined when none does, and the end is torn. */

@@ -23,6 +23,14 @@ export interface Settlement {
   readonly place: RecordPlace
 }
 
+/** A message to append. */
+export interface Addition {
+  readonly message: BrokerMessage
+  readonly queueIds: readonly number[]
+  /** Its properties say when it expires or is due, and recovery must look at them. */
+  readonly timed: boolean
+}
+
 export interface QueueDefinition {
   readonly kind: 'queue'
   readonly id: number
@@ -107,6 +115,11 @@ export interface Store {
     instead: Settlement | undefined,
     timed: boolean,
   ): RecordPlace
+  /**
+   * Appends messages, and settles others, in one step: recovery finds all of it or nothing. Under one commit number.
+   * Throws AmqpError, also when it is too much for one step, and has then done nothing.
+   */
+  appendGroup(additions: readonly Addition[], instead: readonly Settlement[]): RecordPlace[]
   /** The queue is done with the message. Written soon, without a sync: a crash may bring the message back. */
   settle(queueId: number, place: RecordPlace): void
   /** What happened to the message, which has come back `returns` times by now. Written soon, without a sync. */
@@ -117,6 +130,8 @@ export interface Store {
   read(place: RecordPlace): BrokerMessage | undefined
   define(definition: Definition): number
   remove(definition: Definition): number
+  /** What recovery found to have moved is settled by now: whatever is not needed any more can go. */
+  recovered(): void
   /** A number for a new queue. */
   nextQueueId(): number
 }

@@ -37,6 +37,12 @@ export class Memory {
     this.#grow(envelope.message === undefined ? envelopeBytes : envelopeBytes + envelope.bodyBytes)
   }
 
+  /** So many bytes more (less, when negative) are held for messages that are no envelopes yet. */
+  reserve(bytes: number): void {
+    if (bytes > 0) this.#grow(bytes)
+    else if (bytes < 0) this.#shrink(-bytes)
+  }
+
   /** The content has come back. */
   loaded(envelope: Envelope): void {
     this.#grow(envelope.bodyBytes)

@@ -6,12 +6,14 @@
 import { AmqpError, type FieldTable } from '@chasqui/amqp'
 import type { BrokerMessage, Delivery } from '../message.ts'
 import { Consumer, type ConsumerSession } from '../queue/consumer.ts'
-import { DerivedMessage, readableProperties } from '../queue/dead-letter.ts'
 import type { Item } from '../queue/item.ts'
-import type { ConsumeOrder } from '../queue/key-lock.ts'
 import type { Queue } from '../queue/queue.ts'
+import { type Consume, orderIn, priorityIn } from './consume.ts'
+import { OutgoingDelivery } from './outgoing-delivery.ts'
+import type { Published } from './placement.ts'
 import { preconditionFailed } from './refusal.ts'
 import type { ExchangeDeclaration, QueueDeclaration } from './topology.ts'
+import { Transaction } from './transaction.ts'
 import { Unsettled } from './unsettled.ts'
 import type { VirtualHost } from './vhost.ts'
 
@@ -28,64 +30,22 @@ export interface SessionOptions {
   onClosed?(): void
 }
 
-export interface Consume {
-  readonly queue: string
-  /** Empty or absent: the broker makes one up. */
-  readonly consumerTag?: string | undefined
-  readonly noAck?: boolean | undefined
-  readonly exclusive?: boolean | undefined
-  readonly arguments?: FieldTable | undefined
-  /** Default: what the argument `x-chasqui-order` says, else `none`. */
-  readonly order?: ConsumeOrder | undefined
-  /** Unsettled deliveries at most, 0 without limit; absent: what `qos` set. */
-  readonly prefetch?: number | undefined
-}
-
-export interface Published {
-  /** How many queues took it. */
-  readonly routed: number
-  /** A full queue refused it (`x-overflow: reject-publish`). */
-  readonly rejected: boolean
-  /** The commit number to wait for; 0 when there is nothing to wait for. */
-  readonly commit: number
-}
-
-/** A delivery as the session keeps it until it is settled. */
-export class OutgoingDelivery implements Delivery {
-  readonly tag: number
-  readonly item: Item
-  readonly queue: Queue
-  readonly consumer: Consumer | undefined
-  readonly message: BrokerMessage
-  readonly redelivered: boolean
-  readonly deliveryCount: number
-
-  constructor(tag: number, item: Item, queue: Queue, consumer: Consumer | undefined) {
-    this.tag = tag
-    this.item = item
-    this.queue = queue
-    this.consumer = consumer
-    this.message = item.envelope.message!
-    this.redelivered = item.redelivered
-    this.deliveryCount = item.returns
-  }
-
-  get consumerTag(): string {
-    return this.consumer === undefined ? '' : this.consumer.tag
-  }
-
-  /**
-   * The message as a client on the wire gets it: quorum queues say in `x-delivery-count` how often it came
-   * back, from the second delivery on.
-   */
-  get wireMessage(): BrokerMessage {
-    if (this.deliveryCount === 0 || this.queue.settings.type !== 'quorum') return this.message
-    const properties = readableProperties(this.message)
-    return new DerivedMessage(this.message, {
-      properties: { ...properties, headers: { ...properties.headers, 'x-delivery-count': this.deliveryCount } },
-    })
-  }
-}
+/** What became of a transfer. */
+export type Transferred =
+  | {
+      readonly done: true
+      /** How many queues took each message. */
+      readonly routed: readonly number[]
+      /** The commit number to wait for; 0 when there is nothing to wait for. */
+      readonly commit: number
+    }
+  | {
+      /** Nothing has happened. */
+      readonly done: false
+      readonly reason: 'unroutable' | 'full'
+      /** Which message it was, counted from 0. */
+      readonly message: number
+    }
 
 export class Session implements ConsumerSession {
   readonly owner: object
@@ -104,6 +64,8 @@ export class Session implements ConsumerSession {
   #consumed = 0
   #flowing = true
   #waitsForFlush = false
+  /** Present once the session is transactional. */
+  #transaction: Transaction | undefined
 
   constructor(vhost: VirtualHost, options: SessionOptions) {
     this.#vhost = vhost
@@ -208,7 +170,37 @@ export class Session implements ConsumerSession {
   /** Routes a message and puts it into its queues. Consumers get it one microtask later. */
   publish(message: BrokerMessage, _options?: { mandatory?: boolean }): Published {
     if (this.closed) this.#checkOpen()
-    return this.#vhost.publish(message)
+    return this.#vhost.placement.publish(message)
+  }
+
+  /**
+   * Publishes all messages and acknowledges all of these tags, as one step: after a crash all of it has happened or nothing.
+   * Nothing happens either when a queue is full (`x-overflow: reject-publish`) or, with `mandatory`, when a message has no
+   * queue to go to. Throws AmqpError, having done nothing: an unknown tag, an absent exchange, too much for one step.
+   */
+  transfer(
+    tags: readonly number[],
+    messages: readonly BrokerMessage[],
+    options: { readonly mandatory?: boolean } = {},
+  ): Transferred {
+    this.#checkOpen()
+    const { placement } = this.#vhost
+    for (const tag of tags) if (!this.#unsettled.has(tag)) throw unknownTag(tag)
+    const routed = messages.map(message => ({ message, queues: placement.route(message) }))
+    const unroutable = options.mandatory ? routed.findIndex(({ queues }) => queues.length === 0) : -1
+    if (unroutable >= 0) return { done: false, reason: 'unroutable', message: unroutable }
+    const full = placement.firstRefused(routed)
+    if (full >= 0) return { done: false, reason: 'full', message: full }
+    const taken = [...new Set(tags)].map(tag => this.#unsettled.take(tag)!)
+    let commit: number
+    try {
+      commit = placement.transfer(routed, taken)
+    } catch (error) {
+      for (const delivery of taken) this.#unsettled.putBack(delivery)
+      throw error
+    }
+    for (const delivery of taken) this.#release(delivery)
+    return { done: true, routed: routed.map(({ queues }) => queues.length), commit }
   }
 
   /** Calls `done` once the store has committed that number: at once when it has already. Calls come in order. */
@@ -308,7 +300,9 @@ export class Session implements ConsumerSession {
   // Settling
 
   ack(tag: number, multiple: boolean): void {
-    if (multiple) for (const delivery of this.#takeUpTo(tag)) this.#settle(delivery)
+    if (this.#transaction !== undefined) {
+      this.#transaction.acknowledge(multiple ? this.#takeUpTo(tag) : [this.#take(tag)])
+    } else if (multiple) for (const delivery of this.#takeUpTo(tag)) this.#settle(delivery)
     else this.#settle(this.#take(tag))
   }
 
@@ -323,6 +317,10 @@ export class Session implements ConsumerSession {
 
   nack(tag: number, multiple: boolean, requeue: boolean): void {
     const deliveries = multiple ? this.#takeUpTo(tag) : [this.#take(tag)]
+    if (this.#transaction !== undefined) {
+      this.#transaction.refuse(deliveries, requeue)
+      return
+    }
     for (const delivery of deliveries) {
       if (!requeue) delivery.queue.reject(delivery.item)
       this.#release(delivery)
@@ -337,9 +335,66 @@ export class Session implements ConsumerSession {
     this.#returnAll(true)
   }
 
+  // Transactions (AMQP 0-9-1 section 1.9)
+
+  /** True once `selectTransaction` was called: it stays so. */
+  get transactional(): boolean {
+    return this.#transaction !== undefined
+  }
+
+  /** From now on publishing with `publishLater`, and settling, wait for `commit` or `rollback`. */
+  selectTransaction(): void {
+    this.#checkOpen()
+    this.#transaction ??= new Transaction()
+  }
+
+  /** Routes the message; it goes to its queues at the commit. Throws AmqpError. */
+  publishLater(message: BrokerMessage, mandatory: boolean): void {
+    this.#checkOpen()
+    const transaction = this.#transactionOf()
+    transaction.publish({ message, queues: this.#vhost.placement.route(message), mandatory })
+    this.#vhost.reserve(message.body.byteLength)
+  }
+
+  /**
+   * Everything since the last commit happens, publishes and acknowledgements in one step; what was refused goes back or
+   * is dead-lettered right behind it. `unroutable`: mandatory messages that no queue took. Throws AmqpError when a full
+   * queue refuses a message: nothing has happened then.
+   */
+  commit(): { readonly commit: number; readonly unroutable: readonly BrokerMessage[] } {
+    const transaction = this.#transactionOf()
+    const { published, acknowledged, refused } = transaction
+    const { placement } = this.#vhost
+    const routed = published.map(({ message, queues }) => ({
+      message,
+      queues: queues.some(queue => queue.deleted) ? queues.filter(queue => !queue.deleted) : queues,
+    }))
+    if (placement.firstRefused(routed) >= 0) throw preconditionFailed('partial tx completion')
+    const commit = placement.transfer(routed, acknowledged)
+    this.#emptied(transaction)
+    this.#transaction = new Transaction()
+    for (const delivery of acknowledged) this.#release(delivery)
+    for (const { delivery, requeue } of refused) {
+      this.#release(delivery)
+      if (requeue) delivery.queue.giveBack(delivery.item, true)
+      else delivery.queue.reject(delivery.item)
+    }
+    const unroutable = published.filter(({ mandatory }, index) => mandatory && routed[index]!.queues.length === 0)
+    return { commit, unroutable: unroutable.map(({ message }) => message) }
+  }
+
+  /** Nothing since the last commit has happened: what was settled is unsettled again, with its old tag. */
+  rollback(): void {
+    const transaction = this.#transactionOf()
+    this.#emptied(transaction)
+    for (const delivery of transaction.takeSettled()) this.#unsettled.putBack(delivery)
+    this.#transaction = new Transaction()
+  }
+
   /** Unsettled deliveries go back in order, consumers end. May be called twice. */
   close(): void {
     if (this.closed) return
+    if (this.#transaction !== undefined) this.rollback()
     this.closed = true
     this.#flowing = false
     const queues = new Set<Queue>()
@@ -407,6 +462,16 @@ export class Session implements ConsumerSession {
     throw AmqpError.of('channel-error', 'the session is closed')
   }
 
+  #transactionOf(): Transaction {
+    if (this.#transaction === undefined) throw preconditionFailed('channel is not transactional')
+    return this.#transaction
+  }
+
+  /** What it held of messages is no longer counted. */
+  #emptied(transaction: Transaction): void {
+    this.#vhost.reserve(-transaction.bytes)
+  }
+
   #named(queue: string): string {
     if (queue !== '') return queue
     if (this.#lastQueue === undefined) throw AmqpError.of('not-found', 'no previously declared queue')
@@ -464,19 +529,6 @@ export class Session implements ConsumerSession {
       delivery.queue.undo(delivery.item)
     }
   }
-}
-
-function orderIn(args: FieldTable | undefined): ConsumeOrder {
-  const order = args?.['x-chasqui-order']
-  if (order === undefined || order === 'none' || order === 'key' || order === 'strict') return order ?? 'none'
-  throw preconditionFailed(`invalid arg 'x-chasqui-order': '${String(order)}' is none of 'none', 'key', 'strict'`)
-}
-
-function priorityIn(args: FieldTable | undefined): number {
-  const priority = args?.['x-priority']
-  if (priority === undefined) return 0
-  if (typeof priority === 'number' && Number.isInteger(priority)) return priority
-  throw preconditionFailed(`invalid arg 'x-priority': "expected integer"`)
 }
 
 function unknownTag(tag: number): AmqpError {

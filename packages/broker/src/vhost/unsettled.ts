@@ -3,7 +3,7 @@
  * nearly in order, so a ring indexed by tag does; what stays behind while many others pass moves to a map, so that
  * one forgotten delivery does not make the ring as long as everything that came after.
  */
-import type { OutgoingDelivery } from './session.ts'
+import type { OutgoingDelivery } from './outgoing-delivery.ts'
 
 /** The ring is never smaller, in slots. */
 const leastSlots = 64
@@ -43,16 +43,13 @@ export class Unsettled {
   }
 
   has(tag: number): boolean {
-    return tag >= this.#first && tag < this.#next
-      ? this.#ring[tag & (this.#ring.length - 1)] !== undefined
-      : this.#stragglers.has(tag)
+    return this.#isInRing(tag) || this.#stragglers.has(tag)
   }
 
   take(tag: number): OutgoingDelivery | undefined {
-    if (tag >= this.#first && tag < this.#next) {
+    if (this.#isInRing(tag)) {
       const slot = tag & (this.#ring.length - 1)
       const delivery = this.#ring[slot]
-      if (delivery === undefined) return undefined
       this.#ring[slot] = undefined
       this.#inRing--
       if (tag === this.#first) this.#advance()
@@ -63,6 +60,11 @@ export class Unsettled {
     return straggler
   }
 
+  /** Puts a delivery back that was taken. */
+  putBack(delivery: OutgoingDelivery): void {
+    this.#stragglers.set(delivery.tag, delivery)
+  }
+
   /** Takes everything up to and including `tag`, in order of tags. */
   takeUpTo(tag: number): OutgoingDelivery[] {
     const taken: OutgoingDelivery[] = []
@@ -71,6 +73,7 @@ export class Unsettled {
       taken.push(delivery)
       this.#stragglers.delete(straggler)
     }
+    taken.sort((a, b) => a.tag - b.tag)
     const last = Math.min(tag, this.#next - 1)
     const mask = this.#ring.length - 1
     for (let at = this.#first; at <= last; at++) {
@@ -85,6 +88,10 @@ export class Unsettled {
       this.#advance()
     }
     return taken
+  }
+
+  #isInRing(tag: number): boolean {
+    return tag >= this.#first && tag < this.#next && this.#ring[tag & (this.#ring.length - 1)] !== undefined
   }
 
   #advance(): void {

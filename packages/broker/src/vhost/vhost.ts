@@ -1,24 +1,23 @@
 /**
- * A virtual host: what there is (topology.ts), the sessions that use it, and the way of a message: routed, kept in its
- * queues, told to the store, dead-lettered, freed.
+ * A virtual host: what there is (topology.ts), the way of its messages (placement.ts), the sessions that use it, what the
+ * store brings back, and when publishers must wait.
  */
 import { AmqpError, type FieldTable } from '@chasqui/amqp'
 import type { Clock } from '../clock.ts'
-import type { BrokerMessage } from '../message.ts'
-import { circles, deadLetter, readableProperties } from '../queue/dead-letter.ts'
-import { Envelope, type Item } from '../queue/item.ts'
+import { readableProperties } from '../queue/dead-letter.ts'
+import type { Item } from '../queue/item.ts'
 import type { DeathReason, Queue, QueueHost } from '../queue/queue.ts'
-import { expiryOf, keyIn, notBeforeIn, sentAtIn } from '../queue/timing.ts'
+import { sentAtIn } from '../queue/timing.ts'
 import { TrafficSampler } from '../queue/traffic.ts'
-import type { Exchange, ExchangeType } from '../router/exchange.ts'
+import type { ExchangeType } from '../router/exchange.ts'
 import { moveKey, type RecoveryTarget } from '../store/recovery.ts'
-import type { Definition, Note, RecordPlace, RecoveredMessage, Settlement, Store } from '../store/store.ts'
+import type { Definition, RecordPlace, RecoveredMessage, Settlement, Store } from '../store/store.ts'
 import { Alarms } from './alarms.ts'
 import { CommitWaiters } from './commit-waiters.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { Memory } from './memory.ts'
-import { exchangeMissing } from './refusal.ts'
-import { type Published, Session, type SessionOptions } from './session.ts'
+import { Placement } from './placement.ts'
+import { Session, type SessionOptions } from './session.ts'
 import { rewriteSparse } from './sparse.ts'
 import { Topology } from './topology.ts'
 
@@ -48,15 +47,13 @@ export interface VirtualHostOptions {
   onUnreadable(place: RecordPlace): void
 }
 
-const nowhere: Published = { routed: 0, rejected: false, commit: 0 }
-
 export class VirtualHost implements QueueHost, RecoveryTarget {
   readonly name: string
   readonly topology: Topology
+  readonly placement: Placement
   closed = false
   readonly #clock: Clock
   readonly #onWarning: (sentence: string) => void
-  readonly #onUnreadable: (place: RecordPlace) => void
   readonly #dispatcher: Dispatcher
   readonly #memory: Memory
   readonly #alarms: Alarms
@@ -77,11 +74,11 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     this.name = options.name
     this.#clock = options.clock
     this.#onWarning = options.onWarning
-    this.#onUnreadable = options.onUnreadable
     this.#alarms = new Alarms(options.clock)
     this.topology = new Topology(options.name, this)
     this.#traffic = new TrafficSampler(() => this.topology.queues.values())
     this.#memory = new Memory(options.memoryLimitBytes, () => this.#tellBlocked())
+    this.placement = new Placement(options.name, this.topology, this.#memory, options.clock, options.onUnreadable)
     this.#dispatcher = new Dispatcher(
       () => this.noteDelivered(),
       (session, error) => {
@@ -206,8 +203,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
   }
 
   restore(message: RecoveredMessage): void {
-    const envelope = new Envelope(undefined, message.bodyBytes, message.place)
-    if (message.timed !== undefined) this.#time(envelope, message.timed, message.publishedAt)
+    const envelope = this.placement.restored(message.bodyBytes, message.place, message.timed, message.publishedAt)
     this.#memory.hold(envelope)
     for (const { queueId, redelivered, returns } of message.holders) {
       this.#restoring.get(queueId)!.restore(envelope, message.order, redelivered, returns, message.publishedAt)
@@ -231,6 +227,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
   useStore(store: Store): void {
     this.#store = store
     this.topology.store = store
+    this.placement.store = store
     for (const queue of this.#restoring.values()) queue.restored()
     this.#restoring.clear()
     store.onCommitted = committed => this.#onCommitted(committed)
@@ -241,35 +238,10 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     store.onSparse = segments => rewriteSparse(segments, this.topology.queues.values(), store, this.#memory)
     for (const { queueId, place } of this.#forgotten) store.settle(queueId, place)
     this.#forgotten.length = 0
+    store.recovered()
   }
 
   // For sessions
-
-  publish(message: BrokerMessage): Published {
-    const { exchange: exchangeName, routingKey } = message
-    if (exchangeName === '') {
-      const queue = this.topology.queues.get(routingKey)
-      if (queue === undefined) return nowhere
-      if (queue.full) return { routed: 1, rejected: true, commit: 0 }
-      return { routed: 1, rejected: false, commit: this.#pushOne(message, queue, undefined) }
-    }
-    const exchange = this.topology.exchanges.get(exchangeName)
-    if (exchange === undefined) throw exchangeMissing(exchangeName, this.name)
-    if (exchange.internal) {
-      const described = this.topology.describe('exchange', exchangeName)
-      throw AmqpError.of('access-refused', `cannot publish to internal ${described}`)
-    }
-    const queues = this.#route(exchange, message)
-    if (queues.length === 0) return nowhere
-    let rejected = false
-    for (const queue of queues) if (queue.full) rejected = true
-    const takers = rejected ? queues.filter(queue => !queue.full) : queues
-    return {
-      routed: queues.length,
-      rejected,
-      commit: takers.length === 0 ? 0 : this.#push(message, takers, undefined),
-    }
-  }
 
   whenCommitted(commit: number, done: () => void): void {
     if (commit <= this.committed && this.#waiters.empty) done()
@@ -283,6 +255,11 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
   /** A consumer of this queue ended. */
   consumerGone(queue: Queue): void {
     if (queue.autoDelete && !queue.deleted && queue.consumers.length === 0) this.topology.removeQueue(queue)
+  }
+
+  /** See Memory. */
+  reserve(bytes: number): void {
+    this.#memory.reserve(bytes)
   }
 
   flushLater(session: Session): void {
@@ -301,64 +278,31 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
   }
 
   settled(queue: Queue, item: Item): void {
-    const { envelope } = item
-    if (item.stored) this.#store!.settle(queue.id, envelope.place!)
-    this.#memory.release(envelope)
+    this.placement.settled(queue, item)
   }
 
   died(queue: Queue, item: Item, reason: DeathReason): void {
-    const { deadLetterExchange, deadLetterRoutingKey } = queue.settings
-    const exchange = deadLetterExchange === undefined ? undefined : this.topology.exchanges.get(deadLetterExchange)
-    if (exchange === undefined) {
-      this.settled(queue, item)
-      return
-    }
-    if (item.envelope.message === undefined && !this.load(item)) return
-    const dead = deadLetter(item.envelope.message!, {
-      queue: queue.name,
-      reason,
-      exchange: exchange.name,
-      routingKey: deadLetterRoutingKey,
-      now: this.#clock.now(),
-    })
-    const routed = exchange.name === '' ? this.#defaultRoute(dead.routingKey) : this.#route(exchange, dead)
-    const targets = reason === 'rejected' ? routed : routed.filter(target => !circles(dead, target.name))
-    const settlement = item.stored ? { queueId: queue.id, place: item.envelope.place! } : undefined
-    const moved = targets.length > 0 && this.#push(dead, targets, settlement) > 0
-    if (moved && settlement !== undefined) this.#memory.release(item.envelope)
-    else this.settled(queue, item)
+    this.placement.died(queue, item, reason)
   }
 
   handedOut(queue: Queue, item: Item): void {
-    this.#note(queue, item, item.redelivered ? 'delivered-again' : 'delivered')
+    this.placement.note(queue, item, item.redelivered ? 'delivered-again' : 'delivered')
   }
 
   cameBack(queue: Queue, item: Item): void {
-    this.#note(queue, item, 'returned')
+    this.placement.note(queue, item, 'returned')
   }
 
   load(item: Item): boolean {
-    const { envelope } = item
-    envelope.message = this.#store!.read(envelope.place!)
-    if (envelope.message !== undefined) {
-      this.#memory.loaded(envelope)
-      return true
-    }
-    this.#onUnreadable(envelope.place!)
-    this.#memory.release(envelope)
-    return false
+    return this.placement.load(item)
   }
 
   keyOf(item: Item): string {
-    const message = item.envelope.message ?? this.#store!.read(item.envelope.place!)
-    if (message === undefined) return ''
-    return (message.native === undefined ? keyIn(readableProperties(message)) : message.native.key) ?? ''
+    return this.placement.keyOf(item)
   }
 
   idOf(item: Item): string | undefined {
-    const message = item.envelope.message ?? this.#store?.read(item.envelope.place!)
-    if (message === undefined) return undefined
-    return message.native === undefined ? readableProperties(message).messageId : message.native.id
+    return this.placement.idOf(item)
   }
 
   now(): number {
@@ -393,82 +337,5 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     if (this.blocked === this.#wasBlocked) return
     this.#wasBlocked = this.blocked
     for (const listener of this.#blockedListeners) listener(this.blocked, this.blockedReason)
-  }
-
-  /** The commit number to wait for, 0 when nothing went into the store. */
-  #pushOne(message: BrokerMessage, queue: Queue, instead: Settlement | undefined): number {
-    const stored = queue.id > 0 && message.persistent
-    const envelope = new Envelope(message, message.body.byteLength, undefined)
-    const timed = message.timed !== false && this.#time(envelope, message, 0)
-    if (stored) envelope.place = this.#store!.append(message, [queue.id], instead, timed)
-    // Held while it is handed round, so that a queue that drops it at once does not free it for the others.
-    this.#memory.hold(envelope)
-    queue.push(envelope, stored)
-    return this.#pushed(envelope, queue)
-  }
-
-  #note(queue: Queue, item: Item, what: Note): void {
-    if (item.stored && !queue.deleted) this.#store!.note(queue.id, item.envelope.place!, what, item.returns)
-  }
-
-  #push(message: BrokerMessage, queues: readonly Queue[], instead: Settlement | undefined): number {
-    if (queues.length === 1) return this.#pushOne(message, queues[0]!, instead)
-    const storedIn: number[] = []
-    if (message.persistent) for (const queue of queues) if (queue.id > 0) storedIn.push(queue.id)
-    const envelope = new Envelope(message, message.body.byteLength, undefined)
-    const timed = message.timed !== false && this.#time(envelope, message, 0)
-    if (storedIn.length > 0) envelope.place = this.#store!.append(message, storedIn, instead, timed)
-    this.#memory.hold(envelope)
-    let shallowest = queues[0]!
-    for (const queue of queues) {
-      queue.push(envelope, message.persistent && queue.id > 0)
-      if (queue.length < shallowest.length) shallowest = queue
-    }
-    return this.#pushed(envelope, shallowest)
-  }
-
-  #pushed(envelope: Envelope, shallowest: Queue): number {
-    const commit = envelope.place === undefined ? 0 : this.#store!.appended
-    if (commit > 0) this.#memory.stored(envelope, commit, shallowest)
-    this.#memory.release(envelope)
-    return commit
-  }
-
-  /** Notes when the message, published then (0: now), is due and expires; false when it says neither. */
-  #time(envelope: Envelope, message: BrokerMessage, publishedAt: number): boolean {
-    const { native } = message
-    if (native !== undefined) {
-      envelope.notBefore = native.notBefore ?? 0
-      envelope.expiresAt = native.expiresAt ?? 0
-    } else {
-      const properties = readableProperties(message)
-      envelope.notBefore = notBeforeIn(properties)
-      const expiresMs = expiryOf(properties)
-      if (expiresMs !== undefined) envelope.expiresAt = (publishedAt || this.#clock.now()) + expiresMs
-    }
-    return envelope.notBefore > 0 || envelope.expiresAt > 0
-  }
-
-  /** Where no queue is bound for the message, its alternate exchange decides, and that one's (RabbitMQ, "Alternate Exchanges"). */
-  #route(first: Exchange, message: BrokerMessage): readonly Queue[] {
-    let queues = first.route(message.routingKey, message)
-    if (queues.length > 0) return queues
-    const seen = new Set([first])
-    for (let from = first; ; ) {
-      const alternate = from.arguments['alternate-exchange']
-      if (typeof alternate !== 'string') return queues
-      if (alternate === '') return this.#defaultRoute(message.routingKey)
-      const next = this.topology.exchanges.get(alternate)
-      if (next === undefined || seen.has(next)) return queues
-      queues = next.route(message.routingKey, message)
-      if (queues.length > 0) return queues
-      seen.add(next)
-      from = next
-    }
-  }
-
-  #defaultRoute(routingKey: string): readonly Queue[] {
-    const queue = this.topology.queues.get(routingKey)
-    return queue === undefined ? [] : [queue]
   }
 }

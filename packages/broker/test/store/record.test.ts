@@ -8,7 +8,15 @@ const salt = 0x1234_5678
 function written(body: string, routingKey = 'key', settlement?: { segment: number; ordinal: number; queueId: number }) {
   const original = message(body, { exchange: 'exchange', routingKey }, { deliveryMode: 2, messageId: 'm-1' })
   const buffer = Buffer.alloc(headBound(original, original.propertyBytes, 2, 1) + original.body.byteLength)
-  const name = { order: 2 ** 40 + 5, publishedAt: 1_700_000_000_123, ordinal: 9, salt, timed: false }
+  const name = {
+    order: 2 ** 40 + 5,
+    publishedAt: 1_700_000_000_123,
+    ordinal: 9,
+    salt,
+    timed: false,
+    continued: false,
+    continues: false,
+  }
   const end = writeRecord(
     buffer,
     0,
@@ -44,6 +52,8 @@ describe('record', () => {
       settlements: [settlement],
       bodyBytes: 5,
       timed: false,
+      continued: false,
+      continues: false,
     })
   })
 
@@ -66,7 +76,7 @@ describe('record', () => {
   test('[long body] written apart from its head it makes the same record', () => {
     const original = message('z'.repeat(50_000), { routingKey: 'k' })
     const head = Buffer.alloc(headBound(original, original.propertyBytes, 1, 0))
-    const name = { order: 1, publishedAt: 0, ordinal: 0, salt, timed: false }
+    const name = { order: 1, publishedAt: 0, ordinal: 0, salt, timed: false, continued: false, continues: false }
     const end = writeRecord(head, 0, original, original.propertyBytes, [1], [], name, false)
     const whole = Buffer.concat([head.subarray(0, end), original.body])
     expect(soundRecord(whole, 0, salt)).toBe(whole.length)

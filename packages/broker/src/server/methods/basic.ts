@@ -26,7 +26,7 @@ import {
 } from '@chasqui/amqp'
 import type { BrokerMessage, Delivery } from '../../message.ts'
 import { checkExpiration, notBeforeHeader } from '../../queue/timing.ts'
-import { OutgoingDelivery } from '../../vhost/session.ts'
+import { OutgoingDelivery } from '../../vhost/outgoing-delivery.ts'
 import type { Channel } from '../channel.ts'
 import { IncomingMessage } from '../incoming-message.ts'
 import { checkProperties, HAS_EXPIRATION, HAS_USER_ID, PERSISTENT } from '../property-check.ts'
