@@ -91,6 +91,7 @@ export const errorCodes = {
   },
   'crash-loop': { retryable: false, meaning: 'The message was in hand each time its process died.' },
   'body-not-decodable': { retryable: false, meaning: 'The bytes received are not what their content type says.' },
+  expired: { retryable: false, meaning: "The message's time to live was over before a handler could take it." },
   unrouted: { retryable: false, meaning: 'No route takes messages of this type.' },
   'handler-failed': { retryable: true, meaning: 'The handler threw something that bears no code.' },
   'handler-timeout': { retryable: true, meaning: 'The handler did not return within `timeoutMs`.' },

@@ -39,7 +39,19 @@ export class CarriedMessage implements BrokerMessage {
 
 /** The message as the core knows it, whoever sent it. */
 export function wireOf(message: BrokerMessage): WireMessage {
-  return message instanceof CarriedMessage ? message.wire : fromDelivery(readable(message), message.body)
+  return message instanceof CarriedMessage ? message.wire : fromDelivery(counted(readable(message)), message.body)
+}
+
+/** The counts of `x-death` as numbers, which they are for a client that reads them from the wire. */
+function counted(properties: BasicProperties): BasicProperties {
+  const deaths = properties.headers?.['x-death']
+  if (!Array.isArray(deaths)) return properties
+  const numbered = deaths.map(death => (isCounted(death) ? { ...death, count: Number(death.count) } : death))
+  return { ...properties, headers: { ...properties.headers, 'x-death': numbered } }
+}
+
+function isCounted(death: unknown): death is { count: bigint } {
+  return typeof death === 'object' && death !== null && 'count' in death && typeof death.count === 'bigint'
 }
 
 /** An AMQP client may have written what cannot be read, and the broker carries it as it is: then the body is all there is. */

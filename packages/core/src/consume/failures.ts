@@ -113,6 +113,18 @@ export class Failures {
   }
 
   /** No route takes the message: dead-lettered on a queue, acknowledged and counted on a subscription. */
+  /** The engine could not let it expire: it waited for its moment where messages do not. */
+  expired(work: Work): void {
+    const { notBefore, expiresAt } = work.item.message
+    const lateMs = Date.now() - expiresAt!
+    this.giveUp(
+      work,
+      new ChasquiError('expired', `Its time to live was over ${lateMs} ms before it could be handled.`, {
+        details: { notBefore, expiresAt },
+      }),
+    )
+  }
+
   unroutable(work: Work): void {
     const { events, scope, settlements, floor } = this.#parts
     this.#unrouted += 1

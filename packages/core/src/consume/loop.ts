@@ -6,6 +6,7 @@
  */
 import type { Batch, ChasquiError } from '@chasqui/driver'
 import type { EventHub } from '../observe/events.ts'
+import { isLastStop } from '../retry/dead-letter.ts'
 import { recall } from '../retry/notes.ts'
 import type { Settlements } from '../settle/settlement.ts'
 import { staleError } from '../settle/settlement.ts'
@@ -49,6 +50,8 @@ export class Loop implements Floor {
   readonly #parts: LoopParts
   readonly #name: string
   readonly #ordered: boolean
+  /** Dead letters: what they died of is not asked again. */
+  readonly #lastStop: boolean
   readonly #backlog: Backlog
   readonly #running = new Running<Work>()
   readonly #held = new Held()
@@ -75,6 +78,7 @@ export class Loop implements Floor {
     this.#parts = parts
     this.#name = scope.sourceName
     this.#ordered = settings.order !== 'none'
+    this.#lastStop = isLastStop(scope.source.name)
     this.#backlog = backlogOf(settings)
     this.limit = settings.concurrency
     this.#gates = parts.gates
@@ -197,7 +201,8 @@ export class Loop implements Floor {
     this.progress += 1
     for (const gate of this.#gates) gate.began()
     work.route ??= this.#parts.routes.find(work.item.message.type)
-    if (work.route === undefined) this.#failures.unroutable(work)
+    if (hasExpired(work, this.#lastStop)) this.#failures.expired(work)
+    else if (work.route === undefined) this.#failures.unroutable(work)
     else this.#attempts.run(work, work.route)
   }
 
@@ -315,6 +320,12 @@ function backlogOf({ order, fair }: ConsumeSettings): Backlog {
 
 /** How many messages of an unordered source may be held: what a window can be, and then some seconds of a busy queue. */
 const maxHeld = 10_000
+
+/** Delayed messages alone: others the engine lets expire by a clock of its own. */
+function hasExpired(work: Work, lastStop: boolean): boolean {
+  const { notBefore, expiresAt } = work.item.message
+  return notBefore !== undefined && expiresAt !== undefined && !lastStop && expiresAt < Date.now()
+}
 
 function any(): boolean {
   return true

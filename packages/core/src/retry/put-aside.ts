@@ -6,6 +6,7 @@
 import type { Driver, Receiver, Source } from '@chasqui/driver'
 import { copyThenAck } from '../settle/copy-then-ack.ts'
 import type { OpenDelivery, Settlements } from '../settle/settlement.ts'
+import { isLastStop } from './dead-letter.ts'
 import { notedCopy } from './notes.ts'
 
 export interface PutAsideParts {
@@ -41,7 +42,10 @@ export class PutAside {
   async put(delivery: OpenDelivery, crashes: number, notBefore: number | undefined): Promise<unknown> {
     const { driver, settlements, source, sendTimeoutMs } = this.#parts
     try {
-      const copies = [{ to: source, message: notedCopy(delivery, crashes, notBefore) }]
+      const copy = notedCopy(delivery, crashes, notBefore)
+      // What died of its time to live must not die of it again, in a dead-letter queue least of all: nothing is behind that.
+      const message = isLastStop(source.name) ? { ...copy, expiresAt: undefined } : copy
+      const copies = [{ to: source, message }]
       await copyThenAck(driver, this.#receiver, settlements, delivery, copies, sendTimeoutMs)
       return undefined
     } catch (error) {

@@ -1,7 +1,9 @@
 import { deadLetterName } from '@chasqui/core'
-import type { WireMessage } from '@chasqui/driver'
+import type { Batch, Incoming, WireMessage } from '@chasqui/driver'
 import { describe, expect, test } from 'vitest'
 import { deadLetterCopy, type Failure, faultCopy, isLastStop } from '../../src/retry/dead-letter.ts'
+import { alteredBus } from '../altered-driver.ts'
+import { eventually, ownName } from '../fixture.ts'
 
 const original: WireMessage = {
   id: '42',
@@ -25,6 +27,31 @@ const failure: Failure = {
   firstFailedAt: Date.UTC(2026, 0, 1),
   lastFailedAt: Date.UTC(2026, 0, 2),
 }
+
+test('a delayed message whose time to live passed while it waited is dead-lettered as `expired`, unhandled', async () => {
+  const { bus, told, driver } = await alteredBus({
+    // As where messages wait apart from their queue, and the engine does not look at their time.
+    driver: real => ({
+      receive: (source, sink, options) => {
+        const late = (item: Incoming) => ({ ...item, message: { ...item.message, notBefore: 1000, expiresAt: 2000 } })
+        const deliver = (batch: Batch) => sink.deliver({ ...batch, items: batch.items.map(late) })
+        const others = { revoke: sink.revoke.bind(sink), fail: sink.fail.bind(sink) }
+        return real.receive(source, { ...others, deliver }, options)
+      },
+    }),
+  })
+  const queue = ownName()
+  const handled: unknown[] = []
+  await bus.handle(queue, body => handled.push(body))
+  await bus.send(queue, 'late')
+  await eventually('it is given up', () => told.some(({ kind }) => kind === 'dead-lettered'))
+  expect(told).toContainEqual(expect.objectContaining({ kind: 'dead-lettered', code: 'expired' }))
+  expect(await driver.inspector!.depth({ kind: 'queue', name: `${queue}.dead-letter` })).toMatchObject({ ready: 1 })
+  // A dead letter is handed out all the same.
+  await bus.handle(`${queue}.dead-letter`, body => handled.push(`dead ${body}`))
+  await eventually('the letter comes', () => handled.length > 0)
+  expect(handled).toEqual(['dead late'])
+})
 
 describe('a dead letter', () => {
   const copy = deadLetterCopy(original, source, 'shop', failure)

@@ -34,6 +34,26 @@ describe('a delayed retry', () => {
     expect(Date.now() - Date.parse(String(ctx.headers.chasqui_first_failed_at))).toBeGreaterThanOrEqual(79)
   })
 
+  test('of a message that died of its time to live does not let it die of that again', async () => {
+    const bus = await memoryBus()
+    const queue = ownName()
+    await bus.declare([{ queue }])
+    await bus.send(queue, 'late', { ttlMs: 1 })
+    const got = Promise.withResolvers<Context>()
+    let deaths: unknown
+    const handler = (_body: unknown, ctx: Context) => {
+      if (ctx.attempt > 1) return got.resolve(ctx)
+      deaths = ctx.headers['x-death']
+      return fail()
+    }
+    await bus.handle(`${queue}.dead-letter`, handler, { retry: { delays: [20] } })
+    const { attempt, headers } = await got.promise
+    expect(deaths).toMatchObject([{ queue, reason: 'expired', count: 1 }])
+    expect(attempt).toBe(2)
+    // The engine's own notes stay behind: with them it would take the copy for one that circles.
+    expect(headers['x-death']).toBeUndefined()
+  })
+
   test('counts attempts over copies, to the last; the dead letter is as the message came', async () => {
     const bus = await memoryBus()
     const queue = ownName()
