@@ -259,6 +259,8 @@ export class RabbitmqNode {
   #environment(): NodeJS.ProcessEnv {
     const at = (path: string) => join(this.#directory, path)
     const loopbackOnly = '-kernel inet_dist_use_interface {127,0,0,1}'
+    // So long a delayed message is late that became due while the node started; three minutes otherwise.
+    const deadLettersAgain = '-rabbit dead_letter_worker_publisher_confirm_timeout 3000'
     return {
       ...process.env,
       HOME: at('home'),
@@ -274,7 +276,7 @@ export class RabbitmqNode {
       ERL_EPMD_ADDRESS: '127.0.0.1',
       ERL_EPMD_PORT: String(this.#record.epmdPort),
       // Idle schedulers sleep at once: the broker shares its cores with the tests.
-      RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: `${loopbackOnly} +sbwt none +sbwtdcpu none +sbwtdio none`,
+      RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: `${loopbackOnly} ${deadLettersAgain} +sbwt none +sbwtdcpu none +sbwtdio none`,
       RABBITMQ_CTL_ERL_ARGS: loopbackOnly,
       ERL_CRASH_DUMP: '/dev/null',
     }

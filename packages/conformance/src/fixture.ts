@@ -24,6 +24,11 @@ export interface Engine {
   /** Deletes a queue behind the back of its users; demanded where the driver says `network`. */
   deleteQueue?(name: string): Promise<void>
   /**
+   * What else a consumer of the queue can lose while the queue stays, each by its name, best without a word to the client: its
+   * channel, its connection, its place among the queue's consumers.
+   */
+  readonly losses?: Readonly<Record<string, (queue: string) => Promise<void>>>
+  /**
    * Options of the engine by which it gives up on a client that is silent for `leaseMs`, as short as it allows; demanded where the
    * driver says `network`.
    */

@@ -282,7 +282,7 @@ async function sendKeys(bus: Bus, queue: string, keys: number, each: number): Pr
   }
 }
 
-async function refusedOrder(stage: Stage, options: ConsumeOptions): Promise<Outcome> {
+export async function refusedOrder(stage: Stage, options: ConsumeOptions): Promise<Outcome> {
   const bus = await stage.connect()
   await rejectsWith(
     'unsupported',

@@ -66,6 +66,45 @@ export const patterns: readonly Scenario[] = [
     },
   },
   {
+    number: 64,
+    title: 'a reply is checked against its contract, where it is made and where it arrives',
+    async run(stage) {
+      const [asker, answerer] = [await stage.connect(), await stage.connect()]
+      const isPrice = (value: unknown) => typeof (value as { price?: unknown } | null)?.price === 'number'
+      const GetPrice = request(
+        stage.name('price'),
+        schemaOf<string>('a string is expected', value => typeof value === 'string'),
+        schemaOf<{ price: number }>('a price is expected', isPrice),
+      )
+      let attempts = 0
+      const careless = await answerer.handle(
+        GetPrice,
+        sku => {
+          attempts += 1
+          return (sku === 'known' ? { price: 7 } : { price: 'seven' }) as { price: number }
+        },
+        { retry: { attempts: 2, immediate: 1 } },
+      )
+      assert.deepEqual(await settled(asker.request(GetPrice, 'known'), 'a reply'), { price: 7 })
+      attempts = 0
+      const refused = await settled(
+        asker.request(GetPrice, 'unknown').then(
+          () => undefined,
+          (error: unknown) => error as { code?: unknown; details?: { remoteCode?: unknown } },
+        ),
+        'a wrong reply to be refused',
+      )
+      assert.deepEqual([refused?.code, refused?.details?.remoteCode], ['request-failed', 'body-invalid'])
+      assert.equal(attempts, 1, 'another attempt would make no other reply')
+      const [dead] = await take(answerer, `${GetPrice.destination}.dead-letter`, 1)
+      assert.equal(dead!.headers.chasqui_error_code, 'body-invalid')
+      await careless.stop()
+      // One that knows nothing of the contract.
+      await answerer.handle(GetPrice.destination, () => ({ price: 'seven' }))
+      await rejectsWith('body-invalid', asker.request(GetPrice, 'known'))
+    },
+  },
+  {
     number: 65,
     title: 'a delayed message is not early, survives a restart, and comes at once when its time is past',
     source: 'Particular/NServiceBus.RabbitMQ#1407',

@@ -61,6 +61,14 @@ export class DisturbingProxy {
     this.#disturbing = false
   }
 
+  /** Nothing comes over the connections that there are, and they stay; later ones are forwarded. */
+  silence(): void {
+    for (const socket of this.#sockets) {
+      socket.pause()
+      socket.removeAllListeners('data').removeAllListeners('drain')
+    }
+  }
+
   async close(): Promise<void> {
     for (const timer of this.#timers) clearTimeout(timer)
     for (const socket of this.#sockets) socket.destroy()

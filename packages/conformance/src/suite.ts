@@ -11,6 +11,7 @@ import { faults } from './faults.ts'
 import type { Engine, Fixture } from './fixture.ts'
 import { handling } from './handling.ts'
 import { lifecycle } from './lifecycle.ts'
+import { liveness } from './liveness.ts'
 import { network } from './network.ts'
 import { order } from './order.ts'
 import { patterns } from './patterns.ts'
@@ -31,6 +32,7 @@ export const scenarios: readonly Scenario[] = [
   ...network,
   ...patterns,
   ...crashes,
+  ...liveness,
 ].sort((a, b) => a.number - b.number)
 
 const defaultTimeoutMs = 60_000

@@ -11,6 +11,18 @@ import type { Fixture } from '../src/fixture.ts'
  */
 const keepDeclarations = 'dets:sync(ra_directory_reverse), mnesia:sync_log().'
 
+/** What ends for the consumer of a queue, as Erlang that RabbitMQ runs. Of the channel and the consumer the client is not told. */
+const losses = {
+  connection: 'rabbit_networking:close_connection(element(2, hd(rabbit_channel:info(Channel, [connection]))), "lost")',
+  channel: 'rabbit_channel:shutdown(Channel)',
+  consumer: 'ra:process_command(amqqueue:get_pid(Q), rabbit_fifo:make_checkout({Tag, Channel}, cancel, #{}))',
+}
+
+function toConsumers(queue: string, lose: string): string {
+  const find = `{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"${queue}">>)), Consumers = rabbit_amqqueue:consumers(Q)`
+  return `${find}, true = length(Consumers) > 0, [begin {Channel, Tag} = {element(1, C), element(2, C)}, ${lose} end || C <- Consumers].`
+}
+
 export function rabbitmqFixture(name: string, options: Pick<BrokerOptions, 'major'> = {}): Fixture {
   return {
     name,
@@ -40,6 +52,12 @@ export function rabbitmqFixture(name: string, options: Pick<BrokerOptions, 'majo
           return { url: broker.url, release: () => broker.setMemoryLimit(undefined) }
         },
         deleteQueue: async name => void (await broker.control(['delete_queue', name])),
+        losses: Object.fromEntries(
+          Object.entries(losses).map(([what, lose]) => [
+            what,
+            async (queue: string) => void (await broker.control(['eval', toConsumers(queue, lose)])),
+          ]),
+        ),
         shortLease: { options: { heartbeatSeconds: 1 }, leaseMs: 2000 },
         close: () => broker.remove(),
       }

@@ -1,7 +1,8 @@
 /**
  * Health by progress. A consumer that is connected, has its window open and messages waiting for it, and yet begins and ends
  * nothing for `stallMs`, is stalled, whatever its socket says: it is rebuilt (its receiver stopped and opened anew), a bounded number
- * of times. A handler that runs, however long, is progress; its limit is `timeoutMs`.
+ * of times. A handler that runs, however long, is progress; its limit is `timeoutMs`. An engine that does not answer for `stallMs` (its
+ * process stands still) makes the consumer unhealthy too; rebuilding would not help there.
  */
 import type { Inspector, QueueDepth, Source } from '@chasqui/driver'
 import type { EventHub } from '../observe/events.ts'
@@ -36,7 +37,9 @@ export class StallWatch {
   #idle = 0
   #rebuilds = 0
   #stalled = false
-  #looking = false
+  /** When the question was asked that is not answered yet. */
+  #askedAt: number | undefined
+  #unanswered = false
 
   constructor(parts: StallParts) {
     this.#parts = parts
@@ -47,8 +50,9 @@ export class StallWatch {
 
   /** Why the consumer is not healthy. */
   get reason(): string | undefined {
-    if (!this.#stalled) return undefined
     const { stallMs } = this.#parts
+    if (this.#unanswered) return `the engine has not answered for ${stallMs} ms`
+    if (!this.#stalled) return undefined
     const what =
       this.#rebuilds < maxRebuilds ? 'it is being rebuilt' : `rebuilding it ${maxRebuilds} times did not help`
     return `messages wait and none was handled for ${stallMs} ms; ${what}`
@@ -59,8 +63,11 @@ export class StallWatch {
   }
 
   async #look(): Promise<void> {
-    if (this.#looking) return
-    this.#looking = true
+    if (this.#askedAt !== undefined) {
+      this.#unanswered ||= performance.now() - this.#askedAt >= this.#parts.stallMs
+      return
+    }
+    this.#askedAt = performance.now()
     try {
       if (await this.#isIdle()) this.#idle += 1
       else this.#idle = 0
@@ -71,7 +78,8 @@ export class StallWatch {
       const { events, sourceName } = this.#parts
       events.emit({ kind: 'driver-failed', doing: `looking after the consumer of ${sourceName}`, error })
     } finally {
-      this.#looking = false
+      this.#askedAt = undefined
+      this.#unanswered = false
     }
   }
 

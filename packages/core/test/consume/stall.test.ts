@@ -57,6 +57,28 @@ describe('a consumer whose messages wait and that handles nothing', () => {
   })
 })
 
+test('an engine that does not answer makes the consumer unhealthy, until it answers again', async () => {
+  const answers = Promise.withResolvers<void>()
+  const { bus, told } = await alteredBus({
+    driver: real => ({
+      inspector: {
+        depth: async source => {
+          await answers.promise
+          return await real.inspector!.depth(source)
+        },
+      },
+    }),
+  })
+  const queue = ownName()
+  await bus.handle(queue, () => {}, { stallMs: 20 })
+  await eventually('it is unhealthy', async () =>
+    (await bus.health()).details.some(one => one.name === queue && one.reason?.includes('not answered for 20 ms')),
+  )
+  answers.resolve()
+  await eventually('it is healthy again', async () => (await bus.health()).ok)
+  expect(ofKind(told, 'consumer-stalled')).toEqual([])
+})
+
 describe('a consumer is not stalled', () => {
   test('while a handler runs long, while paused, while its queue is empty', async () => {
     const bus = await memoryBus()
