@@ -26,6 +26,7 @@ import { deliver, onBasicMethod, onPublish } from './methods/basic.ts'
 import { onConfirmMethod } from './methods/confirm.ts'
 import { onExchangeMethod } from './methods/exchange.ts'
 import { onQueueMethod } from './methods/queue.ts'
+import { onTxMethod } from './methods/tx.ts'
 import { unimplemented } from './methods/unimplemented.ts'
 import { closeFields } from './refusal.ts'
 
@@ -199,7 +200,8 @@ export class Channel {
         onConfirmMethod(this, method)
         return
       case txClass:
-        throw AmqpError.of('not-implemented', 'transactions are not supported by this broker yet: use confirms')
+        onTxMethod(this, method)
+        return
       default:
         this.#onChannelMethod(method)
     }

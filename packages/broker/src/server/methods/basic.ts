@@ -18,8 +18,6 @@ import {
   BASIC_RECOVER_ASYNC,
   BASIC_RECOVER_OK,
   BASIC_REJECT,
-  BASIC_RETURN,
-  type BasicPublish,
   type ContentMethod,
   type FrameWriter,
   type Method,
@@ -31,10 +29,8 @@ import type { Channel } from '../channel.ts'
 import { IncomingMessage } from '../incoming-message.ts'
 import { checkProperties, HAS_EXPIRATION, HAS_USER_ID, PERSISTENT } from '../property-check.ts'
 import { answerQueueList, queueListName } from '../queue-list.ts'
+import { sendReturn } from './return.ts'
 import { unimplemented } from './unimplemented.ts'
-
-/** Reply code of basic.return for a mandatory message that no queue takes; the definition lacks it. */
-const noRoute = 312
 
 export function onBasicMethod(channel: Channel, method: Method): void {
   const { session } = channel
@@ -123,8 +119,12 @@ export function onPublish(
     (found & HAS_EXPIRATION) !== 0 || header.indexOf(notBeforeHeader, start, 'latin1') >= 0,
   )
   if (found > PERSISTENT) checkRareProperties(channel, message, found)
+  if (channel.session.transactional) {
+    channel.session.publishLater(message, method.mandatory)
+    return
+  }
   const { routed, rejected, commit } = channel.session.publish(message)
-  if (routed === 0 && method.mandatory) giveBack(channel, method, message)
+  if (routed === 0 && method.mandatory) sendReturn(channel, message)
   if (channel.confirms === undefined) return
   if (rejected) channel.confirms.rejected()
   else channel.confirms.taken(commit)
@@ -163,13 +163,4 @@ function checkRareProperties(channel: Channel, message: IncomingMessage, found: 
     )
   }
   if ((found & HAS_EXPIRATION) !== 0) checkExpiration(expiration!)
-}
-
-function giveBack(channel: Channel, { exchange, routingKey }: BasicPublish, message: BrokerMessage): void {
-  channel.writer.content(
-    channel.number,
-    { id: BASIC_RETURN, replyCode: noRoute, replyText: 'NO_ROUTE', exchange, routingKey },
-    message.propertyBytes,
-    message.body,
-  )
 }
