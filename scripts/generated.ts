@@ -9,6 +9,7 @@ import { promisify } from 'node:util'
 import { commandsPage } from './reference/commands.ts'
 import { conformanceGaps, conformancePage } from './reference/conformance.ts'
 import { errorCodesPage } from './reference/error-codes.ts'
+import { metricsPage } from './reference/metrics.ts'
 import { optionsPage } from './reference/options.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -18,6 +19,7 @@ const pages: readonly { readonly path: string; content(): string | Promise<strin
   { path: 'docs/reference/error-codes.md', content: errorCodesPage },
   { path: 'docs/reference/commands.md', content: commandsPage },
   { path: 'docs/reference/options.md', content: optionsPage },
+  { path: 'docs/reference/metrics.md', content: metricsPage },
   { path: 'docs/reference/conformance.md', content: conformancePage },
 ]
 

@@ -4,6 +4,7 @@
  */
 import type { Capabilities, Change, Driver, Inspector, Source } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
+import type { Registry } from 'prom-client'
 import type { Bodies, SendBatchOptions, SendOutcome } from './batch/send-batch.ts'
 import { sendBatch } from './batch/send-batch.ts'
 import type { Consumer } from './consume/consumer.ts'
@@ -134,6 +135,11 @@ export interface Bus extends Senders, AsyncDisposable {
    * (`metrics: true`).
    */
   metrics(): Promise<string>
+  /**
+   * The prom-client registry of these metrics, to be merged with an application's own (`Registry.merge`); `undefined` where `connect`
+   * was not asked for metrics.
+   */
+  readonly metricsRegistry: Registry | undefined
   /**
    * Drains and closes: intake stops, handlers finish and what was sent is confirmed until the deadline (default 30,000
    * ms), then the connection closes; a send that the engine has not taken by then rejects. May be called twice.
@@ -362,6 +368,10 @@ export class MessageBus implements Bus {
       throw new ChasquiError('option-invalid', `There is no event "${unknown}". Known are ${eventKinds.join(', ')}.`)
     }
     return this.#events.listen(listener, kinds)
+  }
+
+  get metricsRegistry(): Registry | undefined {
+    return this.#metrics?.registry
   }
 
   async metrics(): Promise<string> {

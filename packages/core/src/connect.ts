@@ -120,7 +120,7 @@ export async function connect(url?: string | readonly string[], options: Connect
     metrics:
       Metrics &&
       (inFlight => {
-        const metrics = new Metrics(inFlight)
+        const metrics = new Metrics(driver.capabilities.engine, inFlight)
         metrics.listen(events)
         return metrics
       }),

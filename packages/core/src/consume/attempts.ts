@@ -50,7 +50,7 @@ export class Attempts {
     try {
       const result = route.run(attempt)
       if (isPromise(result)) {
-        if (timeoutMs !== undefined) this.#limit(work, attempt, timeoutMs)
+        if (timeoutMs !== undefined && !route.timed) this.#limit(work, attempt, timeoutMs)
         result.then(
           value => this.#returned(work, attempt, value),
           error => this.#failed(work, attempt, error),
@@ -118,7 +118,8 @@ export class Attempts {
     if (events.heard.handled) {
       const { id, type } = work.item.message
       const durationMs = performance.now() - attempt.startedAt
-      events.emit({ kind: 'handled', source: this.#name, id, type, attempt: work.attempt, durationMs })
+      const pipelineMs = attempt.handlerStartedAt === 0 ? durationMs : attempt.handlerStartedAt - attempt.startedAt
+      events.emit({ kind: 'handled', source: this.#name, id, type, attempt: work.attempt, durationMs, pipelineMs })
     }
     return true
   }

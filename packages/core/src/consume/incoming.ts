@@ -109,6 +109,8 @@ export class Attempt implements IncomingMessage {
   streamRun: StreamRun | undefined = undefined
   /** When it began, if anybody wants to know (`performance.now()`). */
   startedAt = 0
+  /** When its handler began, if anybody wants to know. */
+  handlerStartedAt = 0
   readonly #scope: Scope
   readonly #route: RouteInfo
   #headers: Record<string, HeaderValue> | undefined
@@ -237,14 +239,21 @@ export class Attempt implements IncomingMessage {
   }
 
   retry(options: { readonly delayMs?: number; readonly cause?: unknown } = {}): never {
-    const { delayMs, cause } = options
-    if (delayMs !== undefined && !(delayMs >= 0 && delayMs <= maxDelayMs)) {
-      throw new ChasquiError('option-invalid', `ctx.retry: \`delayMs\` must be a number from 0 to ${maxDelayMs}.`)
-    }
-    throw new ChasquiError('retry-requested', 'The handler asked for another attempt.', { cause, details: { delayMs } })
+    throw retryRequested(options, 'ctx.retry')
   }
 
   deadLetter(reason: string): never {
     throw new ChasquiError('dead-lettered', String(reason))
   }
+}
+
+/** What a handler fails with that asks for another attempt. Throws `option-invalid`. */
+export function retryRequested(
+  { delayMs, cause }: { readonly delayMs?: number; readonly cause?: unknown },
+  where: string,
+): ChasquiError {
+  if (delayMs !== undefined && !(delayMs >= 0 && delayMs <= maxDelayMs)) {
+    throw new ChasquiError('option-invalid', `${where}: \`delayMs\` must be a number from 0 to ${maxDelayMs}.`)
+  }
+  return new ChasquiError('retry-requested', 'The handler asked for another attempt.', { cause, details: { delayMs } })
 }

@@ -9,7 +9,8 @@ import { isContract } from '../contract/contract.ts'
 import type { PipelineFormats } from '../encode/pipeline-formats.ts'
 import type { Format } from '../format/format.ts'
 import { chain } from '../middleware/chain.ts'
-import type { Context, IncomingMessage, IncomingMiddleware, RouteInfo } from './incoming.ts'
+import type { Attempt, Context, IncomingMessage, IncomingMiddleware, RouteInfo } from './incoming.ts'
+import type { Station } from './station.ts'
 
 /** What a handler of this contract gets; `unknown` for plain names. */
 export type BodyOf<C> = C extends Contract<string, unknown, infer O> ? O : unknown
@@ -25,6 +26,13 @@ export type ResultOf<C> =
  * promise costs no extra tick.
  */
 export type Handler<C = unknown> = (body: BodyOf<C>, ctx: Context) => ResultOf<C>
+
+/** What a route is made of. With a station, `handler` is its innermost step. */
+export interface RouteParts {
+  readonly contract: AnyContract | undefined
+  readonly handler: AnyHandler
+  readonly station?: Station
+}
 
 type AnyHandler = (body: never, ctx: Context) => unknown
 
@@ -45,6 +53,8 @@ export function on<C extends AnyContract>(contract: C, handler: Handler<C>): Rou
 
 /** A route as the consumer runs it: the incoming chain with the handler at its end. */
 export interface RunnableRoute extends RouteInfo {
+  /** A station is its innermost step, which limits the time of its attempts itself. */
+  readonly timed: boolean
   run(message: IncomingMessage): unknown
 }
 
@@ -55,14 +65,11 @@ export class Routes {
   /** Takes messages without type. */
   readonly #untyped: RunnableRoute | undefined
 
-  constructor(
-    routes: readonly { contract: AnyContract | undefined; handler: AnyHandler }[],
-    middleware: readonly IncomingMiddleware[],
-    formats: PipelineFormats,
-  ) {
+  constructor(routes: readonly RouteParts[], middleware: readonly IncomingMiddleware[], formats: PipelineFormats) {
     const byType = new Map<string, RunnableRoute>()
-    for (const { contract, handler } of routes) {
-      const route = runnable(contract, handler, middleware, formats)
+    for (const parts of routes) {
+      const { contract } = parts
+      const route = runnable(parts, middleware, formats)
       if (contract === undefined) {
         this.#any = route
       } else if (byType.has(contract.type)) {
@@ -119,14 +126,17 @@ export function checkHandler(handler: unknown, where: string): void {
 }
 
 function runnable(
-  contract: AnyContract | undefined,
-  handler: AnyHandler,
+  { contract, handler, station }: RouteParts,
   middleware: readonly IncomingMiddleware[],
   formats: PipelineFormats,
 ): RunnableRoute {
   const schema: StandardSchemaV1 | undefined = contract?.schema
   const format: Format | undefined =
     contract === undefined ? undefined : formats.registry.named(contract.format ?? 'json')
-  const run = chain<IncomingMessage, unknown>(middleware, message => handler(message.body as never, message))
-  return { contract, schema, format, run }
+  const run = chain<IncomingMessage, unknown>(middleware, message => {
+    const attempt = message as Attempt
+    if (attempt.startedAt > 0) attempt.handlerStartedAt = performance.now()
+    return handler(message.body as never, message)
+  })
+  return { contract, schema, format, run, timed: station !== undefined }
 }

@@ -31,13 +31,25 @@ export type BusEvent =
       readonly id: string
       readonly type: string | undefined
       readonly destination: string
+      readonly target: Target['kind']
       readonly error: ChasquiError
       readonly inDoubt: boolean
     }
   /** Refused before it left: by its options, its schema, its size, a full buffer. The caller's promise says so too. */
-  | { readonly kind: 'send-refused'; readonly destination: string; readonly error: unknown }
+  | {
+      readonly kind: 'send-refused'
+      readonly destination: string
+      readonly target: Target['kind']
+      readonly error: unknown
+    }
   | ({ readonly kind: 'received'; readonly redelivered: boolean; readonly bytes: number } & Delivered)
-  | ({ readonly kind: 'handled'; readonly attempt: number; readonly durationMs: number } & Delivered)
+  /** `pipelineMs` of it went by before the handler: decoding, validation, middleware. */
+  | ({
+      readonly kind: 'handled'
+      readonly attempt: number
+      readonly durationMs: number
+      readonly pipelineMs: number
+    } & Delivered)
   | ({
       readonly kind: 'attempt-failed'
       readonly attempt: number
@@ -84,6 +96,14 @@ export type BusEvent =
       readonly id: string | undefined
       readonly type: string | undefined
       readonly correlationId: string | undefined
+    }
+  /** So many deliveries were settled together: the engine was told. */
+  | {
+      readonly kind: 'settled'
+      readonly source: string
+      readonly outcome: 'ack' | 'requeue'
+      readonly count: number
+      readonly durationMs: number
     }
   /** Deliveries were settled when their connection had gone; the engine hands those messages out again. */
   | { readonly kind: 'settled-late'; readonly source: string; readonly count: number; readonly error?: unknown }
@@ -142,6 +162,7 @@ const nothingHeard: Record<EventKind, boolean> = {
   replied: false,
   streamed: false,
   'late-reply': false,
+  settled: false,
   'settled-late': false,
   'hook-failed': false,
   'driver-failed': false,

@@ -35,6 +35,7 @@ const lines: { readonly [K in EventKind]: { readonly level: LogLevel; readonly s
   replied: { level: 'debug', says: 'replied' },
   streamed: { level: 'debug', says: 'a stream of replies ended' },
   'late-reply': { level: 'debug', says: 'a reply came that nobody waits for' },
+  settled: { level: 'debug', says: 'settled' },
   'settled-late': { level: 'warn', says: 'settled after the connection had gone; delivered again' },
   'hook-failed': { level: 'warn', says: 'a hook failed' },
   'driver-failed': { level: 'warn', says: 'the driver failed' },
@@ -79,7 +80,7 @@ function logFields(event: BusEvent, redact: (text: string) => string): object {
   for (const [name, value] of Object.entries(event)) {
     if (name === 'kind' || value === undefined) continue
     if (name === 'error') Object.assign(fields, errorFields(value, redact))
-    else if (name === 'durationMs') fields.durationMs = Math.round((value as number) * 1000) / 1000
+    else if (name === 'durationMs' || name === 'pipelineMs') fields[name] = Math.round((value as number) * 1000) / 1000
     // The word that people search logs for, also where it is a subscription's.
     else if (name === 'source') fields.queue = value
     else fields[name] = typeof value === 'string' ? redact(value) : value

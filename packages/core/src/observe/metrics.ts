@@ -1,94 +1,21 @@
 /**
- * Metrics, made of events, in prom-client's registry. Names and labels are those of OpenTelemetry's messaging conventions in
- * Prometheus' spelling (opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics); what the conventions have no word for
- * begins with `chasqui_`.
- *
- * The way of a message adds to plain numbers of ours, found by one look into a map; the registry's own books, which hash the
- * labels at each step, are filled only when somebody asks. Labels are bounded: destinations beyond the first
- * `maxDestinations` share the label `_other`, and errors are told by the codes of the error table alone.
+ * Metrics, made of events, in prom-client's registry: which event counts as what. Labels are bounded: destinations beyond the first
+ * `maxDestinations` share one, reply queues share one, and errors are told by the codes of the error table alone.
  */
 import { isChasquiError } from '@chasqui/driver'
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Registry } from 'prom-client'
 import type { BusEvent, EventHub, EventKind } from './events.ts'
+import type { Series } from './metric-books.ts'
+import { Durations, showGauge, Tally } from './metric-books.ts'
+import { label, maxDestinations, metricTable, otherDestinations, replyDestination } from './metric-table.ts'
 
-/** How many destinations have a label of their own. */
-export const maxDestinations = 200
-const overflow = '_other'
-
-/** Upper bounds in seconds, as the conventions advise for durations. */
-const bounds = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
-
-const destination = 'messaging_destination_name'
-const errorType = 'error_type'
-
-/** How many handlers run for a source at this moment. */
+/** What a consumer tells of this moment. */
 export interface InFlight {
   readonly name: string
+  /** How many of its handlers run. */
   readonly inFlight: number
-}
-
-/** Counts of one destination, by error code; the empty code stands for success. */
-class Tally {
-  readonly counts = new Map<string, Map<string, number>>()
-
-  add(destinationName: string, code: string): void {
-    let codes = this.counts.get(destinationName)
-    if (codes === undefined) {
-      codes = new Map()
-      this.counts.set(destinationName, codes)
-    }
-    codes.set(code, (codes.get(code) ?? 0) + 1)
-  }
-}
-
-/** One histogram's books: how many fell into each bucket (not cumulative; the last one is beyond all bounds), and their sum. */
-class Buckets {
-  readonly counts = new Array<number>(bounds.length + 1).fill(0)
-  sum = 0
-
-  add(seconds: number): void {
-    let at = 0
-    while (at < bounds.length && seconds > bounds[at]!) at += 1
-    this.counts[at]! += 1
-    this.sum += seconds
-  }
-}
-
-class Durations extends Histogram<string> {
-  readonly #about: { readonly name: string; readonly help: string }
-  readonly #buckets = new Map<string, Buckets>()
-
-  constructor(name: string, help: string, registry: Registry) {
-    super({ name, help, labelNames: [destination], buckets: bounds, registers: [registry] })
-    this.#about = { name, help }
-  }
-
-  add(destinationName: string, durationMs: number): void {
-    let buckets = this.#buckets.get(destinationName)
-    if (buckets === undefined) {
-      buckets = new Buckets()
-      this.#buckets.set(destinationName, buckets)
-    }
-    buckets.add(durationMs / 1000)
-  }
-
-  /** Where prom-client's histograms say what they hold: its text and its `get()` are both made from this. */
-  async getForPromString(): Promise<object> {
-    const { name, help } = this.#about
-    const values: object[] = []
-    for (const [destinationName, { counts, sum }] of this.#buckets) {
-      const sharedLabels = { [destination]: destinationName }
-      let total = 0
-      for (let i = 0; i < counts.length; i++) {
-        total += counts[i]!
-        const le = bounds[i] ?? '+Inf'
-        values.push({ metricName: `${name}_bucket`, value: total, labels: { le }, sharedLabels })
-      }
-      values.push({ metricName: `${name}_sum`, value: sum, labels: {}, sharedLabels })
-      values.push({ metricName: `${name}_count`, value: total, labels: {}, sharedLabels })
-    }
-    return { name, help, type: 'histogram', aggregator: 'sum', values }
-  }
+  /** How many may. */
+  readonly concurrency: number
 }
 
 const kinds: readonly EventKind[] = [
@@ -99,59 +26,71 @@ const kinds: readonly EventKind[] = [
   'handled',
   'attempt-failed',
   'retried',
+  'delay-cut',
+  'retry-held',
   'dead-lettered',
+  'dead-letter-failed',
   'released',
   'unrouted',
+  'settled',
+  'settled-late',
+  'streamed',
+  'late-reply',
+  'hook-failed',
+  'driver-failed',
+  'state',
   'reconnected',
+  'bound-reached',
+  'circuit-opened',
+  'circuit-closed',
+  'consumer-stalled',
+  'consumer-stopped',
+  'consumer-failed',
 ]
+
+type Table = typeof metricTable
+type NameOf<T extends 'counter' | 'histogram'> = {
+  [N in keyof Table]: Table[N]['type'] extends T ? N : never
+}[keyof Table]
+type Counted = NameOf<'counter'>
 
 export class Metrics {
   /** prom-client's registry, to be merged with an application's own. */
   readonly registry = new Registry()
+  readonly #system: Record<string, string>
   readonly #names = new Set<string>()
-  readonly #sent: Tally
-  readonly #received: Tally
-  readonly #failed: Tally
-  readonly #retried: Tally
-  readonly #deadLettered: Tally
-  readonly #released: Tally
-  readonly #unrouted: Tally
-  readonly #sendDurations: Durations
-  readonly #handleDurations: Durations
-  #reconnects = 0
+  readonly #tallies: Readonly<Record<Counted, Tally>>
+  readonly #sending: Series
+  readonly #settling: Series
+  readonly #handling: Series
+  readonly #pipeline: Series
+  readonly #circuits = new Map<string, number>()
+  #up = true
 
-  constructor(inFlight: () => Iterable<InFlight>) {
-    this.#sent = this.#counter('messaging_client_sent_messages_total', 'Messages sent, or tried to.')
-    this.#received = this.#counter('messaging_client_consumed_messages_total', 'Messages whose first attempt began.')
-    this.#failed = this.#counter('chasqui_failed_attempts_total', 'Attempts of handlers that failed.')
-    this.#retried = this.#counter('chasqui_retried_messages_total', 'Further attempts, at once or delayed.')
-    this.#deadLettered = this.#counter('chasqui_dead_lettered_messages_total', 'Messages moved to a dead-letter queue.')
-    this.#released = this.#counter('chasqui_released_messages_total', 'Messages given back to the engine unhandled.')
-    this.#unrouted = this.#counter('chasqui_unrouted_messages_total', 'Messages whose type has no route.')
-    this.#sendDurations = this.#histogram('messaging_client_operation_duration_seconds', 'From send to confirm.')
-    this.#handleDurations = this.#histogram('messaging_process_duration_seconds', 'One attempt, failed ones included.')
+  constructor(engine: string, inFlight: () => Iterable<InFlight>) {
     const { registry } = this
-    const reconnects = () => this.#reconnects
-    new Counter({
-      name: 'chasqui_reconnects_total',
-      help: 'Lost connections that came back.',
-      registers: [registry],
-      collect() {
-        this.reset()
-        this.inc(reconnects())
-      },
-    })
-    const label = (name: string) => this.#label(name)
-    new Gauge({
-      name: 'chasqui_in_flight_messages',
-      help: 'Messages in the hands of a handler.',
-      labelNames: [destination],
-      registers: [registry],
-      collect() {
-        this.reset()
-        for (const one of inFlight()) this.inc({ [destination]: label(one.name) }, one.inFlight)
-      },
-    })
+    this.#system = { [label.system]: engine }
+    this.#tallies = this.#counters()
+    const operations = new Durations(metricTable.operations, registry)
+    this.#sending = operations.series(this.#operation('send'))
+    this.#settling = operations.series(this.#operation('settle'))
+    this.#handling = new Durations(metricTable.handling, registry).series(this.#operation('process'))
+    this.#pipeline = new Durations(metricTable.pipeline, registry).series(this.#system)
+    const consumers = (value: (one: InFlight) => number) => () => this.#summed(inFlight(), value)
+    showGauge(
+      metricTable.inFlight,
+      registry,
+      this.#system,
+      consumers(one => one.inFlight),
+    )
+    showGauge(
+      metricTable.concurrency,
+      registry,
+      this.#system,
+      consumers(one => one.concurrency),
+    )
+    showGauge(metricTable.circuitOpen, registry, this.#system, () => this.#circuits)
+    showGauge(metricTable.connected, registry, this.#system, () => [['', this.#up ? 1 : 0]])
   }
 
   /** Counts from now on; the returned function ends that. */
@@ -160,43 +99,110 @@ export class Metrics {
   }
 
   #count(event: BusEvent): void {
+    const tallies = this.#tallies
     switch (event.kind) {
       case 'sent': {
-        const name = this.#label(event.destination)
-        this.#sent.add(name, '')
-        this.#sendDurations.add(name, event.durationMs)
+        const name = event.target === 'reply' ? replyDestination : this.#label(event.destination)
+        tallies.sent.add(name)
+        this.#sending.add(name, event.durationMs)
         return
       }
       case 'send-failed':
-      case 'send-refused':
-        this.#sent.add(this.#label(event.destination), codeOf(event.error))
-        return
-      case 'received':
-        this.#received.add(this.#label(event.source), '')
-        return
-      case 'handled':
-        this.#handleDurations.add(this.#label(event.source), event.durationMs)
-        return
-      case 'attempt-failed': {
-        const name = this.#label(event.source)
-        this.#handleDurations.add(name, event.durationMs)
-        this.#failed.add(name, codeOf(event.error))
+      case 'send-refused': {
+        const name = event.target === 'reply' ? replyDestination : this.#label(event.destination)
+        tallies.sent.add(name, codeOf(event.error))
         return
       }
-      case 'retried':
-        this.#retried.add(this.#label(event.source), '')
+      case 'received': {
+        const name = this.#label(event.source)
+        tallies.received.add(name)
+        if (event.redelivered) tallies.redelivered.add(name)
+        return
+      }
+      case 'handled': {
+        const name = this.#label(event.source)
+        this.#handling.add(name, event.durationMs)
+        this.#pipeline.add(name, event.pipelineMs)
+        return
+      }
+      case 'attempt-failed': {
+        const name = this.#label(event.source)
+        this.#handling.add(name, event.durationMs)
+        tallies.failed.add(name, codeOf(event.error))
+        return
+      }
+      case 'settled':
+        this.#settling.add(this.#label(event.source), event.durationMs)
+        return
+      case 'settled-late':
+        tallies.lateSettlements.add(this.#label(event.source), '', event.count)
         return
       case 'dead-lettered':
-        this.#deadLettered.add(this.#label(event.source), event.code)
+        tallies.deadLettered.add(this.#label(event.source), event.code)
+        return
+      case 'consumer-failed':
+        tallies.consumerFailures.add(this.#label(event.source), codeOf(event.error))
+        return
+      case 'streamed': {
+        const name = this.#label(event.source)
+        tallies.streams.add(name, event.end)
+        tallies.streamItems.add(name, '', event.items)
+        return
+      }
+      default:
+        this.#countRare(event)
+    }
+  }
+
+  #countRare(event: BusEvent): void {
+    const tallies = this.#tallies
+    switch (event.kind) {
+      case 'retried':
+        tallies.retried.add(this.#label(event.source))
+        return
+      case 'delay-cut':
+        tallies.cutDelays.add(this.#label(event.source))
+        return
+      case 'retry-held':
+        tallies.heldRetries.add(this.#label(event.source))
+        return
+      case 'dead-letter-failed':
+        tallies.deadLetterFailures.add(this.#label(event.source))
         return
       case 'released':
-        this.#released.add(this.#label(event.source), '')
+        tallies.released.add(this.#label(event.source))
         return
       case 'unrouted':
-        this.#unrouted.add(this.#label(event.source), '')
+        tallies.unrouted.add(this.#label(event.source))
+        return
+      case 'bound-reached':
+        tallies.boundReached.add(this.#label(event.source))
+        return
+      case 'circuit-opened':
+        tallies.circuitOpenings.add(this.#label(event.source))
+        this.#circuits.set(this.#label(event.source), 1)
+        return
+      case 'circuit-closed':
+      case 'consumer-stopped':
+        if (this.#circuits.has(event.source)) this.#circuits.set(event.source, 0)
+        return
+      case 'consumer-stalled':
+        tallies.stalls.add(this.#label(event.source))
+        return
+      case 'late-reply':
+        tallies.lateReplies.add('')
+        return
+      case 'hook-failed':
+        tallies.hookFailures.add('')
+        return
+      case 'driver-failed':
+        tallies.driverFailures.add('')
+        return
+      case 'state':
+        this.#up = event.state === 'up'
         return
       case 'reconnected':
-        this.#reconnects += 1
+        tallies.reconnects.add('')
         return
     }
   }
@@ -204,33 +210,37 @@ export class Metrics {
   /** The name itself for the first destinations, one label for all others. */
   #label(name: string): string {
     if (this.#names.has(name)) return name
-    if (this.#names.size >= maxDestinations) return overflow
+    if (this.#names.size >= maxDestinations) return otherDestinations
     this.#names.add(name)
     return name
   }
 
-  #counter(name: string, help: string): Tally {
-    const tally = new Tally()
-    new Counter({
-      name,
-      help,
-      labelNames: [destination, errorType],
-      registers: [this.registry],
-      collect() {
-        this.reset()
-        for (const [destinationName, codes] of tally.counts) {
-          for (const [code, count] of codes) {
-            const labels = { [destination]: destinationName }
-            this.inc(code === '' ? labels : { ...labels, [errorType]: code }, count)
-          }
-        }
-      },
-    })
-    return tally
+  /** Consumers of one source count together. */
+  #summed(consumers: Iterable<InFlight>, value: (one: InFlight) => number): Map<string, number> {
+    const sums = new Map<string, number>()
+    for (const one of consumers) {
+      const name = this.#label(one.name)
+      sums.set(name, (sums.get(name) ?? 0) + value(one))
+    }
+    return sums
   }
 
-  #histogram(name: string, help: string): Durations {
-    return new Durations(name, help, this.registry)
+  #operation(name: string): Record<string, string> {
+    return { ...this.#system, [label.operation]: name }
+  }
+
+  #counters(): Record<Counted, Tally> {
+    const operations: { readonly [N in Counted]?: string } = { sent: 'send', received: 'receive' }
+    const tallies: Partial<Record<Counted, Tally>> = {}
+    for (const [name, info] of Object.entries(metricTable) as [Counted, (typeof metricTable)[Counted]][]) {
+      if (info.type !== 'counter') continue
+      const tally = new Tally()
+      const operation = operations[name]
+      const second = info.labels.find(one => one === label.error || one === label.end) ?? ''
+      tally.show(info, this.registry, operation === undefined ? this.#system : this.#operation(operation), second)
+      tallies[name] = tally
+    }
+    return tallies as Record<Counted, Tally>
   }
 }
 

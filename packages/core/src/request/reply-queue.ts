@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto'
 import type { Batch, ChasquiError as ChasquiErrorType, Driver, Receiver, Sink, WireMessage } from '@chasqui/driver'
 import { ChasquiError, isChasquiError } from '@chasqui/driver'
 import type { EventHub } from '../observe/events.ts'
+import { replyDestination } from '../observe/metric-table.ts'
 import { OpenDelivery, Settlements } from '../settle/settlement.ts'
 
 /** How many replies may be unsettled at the reply queue. They are settled as they come. */
@@ -33,7 +34,8 @@ export class ReplyQueue implements Sink {
   constructor(driver: Driver, events: EventHub) {
     this.#driver = driver
     this.#events = events
-    this.#settlements = new Settlements(this.name, events)
+    // Its own name is new with each bus, and says nothing to whoever reads metrics and logs.
+    this.#settlements = new Settlements(replyDestination, events)
   }
 
   /** Messages are offered to those who joined, in that order. */

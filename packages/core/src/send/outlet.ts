@@ -174,7 +174,7 @@ export class Outlets {
     try {
       return this.#go(this.#draft(kind, to, body, options ?? noOptions, carried))
     } catch (error) {
-      return this.#refused(destinationOf(to), error)
+      return this.#refused(destinationOf(to), kind === 'event' ? 'topic' : 'queue', error)
     }
   }
 
@@ -196,7 +196,7 @@ export class Outlets {
       began(draft.id)
       return this.#go(draft)
     } catch (error) {
-      return this.#refused(destinationOf(to), error)
+      return this.#refused(destinationOf(to), 'queue', error)
     }
   }
 
@@ -223,7 +223,7 @@ export class Outlets {
       if (headers !== undefined) draft.headers = headers
       return this.#go(draft)
     } catch (error) {
-      return this.#refused(reply.replyTo, error)
+      return this.#refused(reply.replyTo, 'reply', error)
     }
   }
 
@@ -248,13 +248,13 @@ export class Outlets {
     if (draft.accepted) return sent
     return sent.catch((error: unknown) => {
       if (draft.accepted) throw error
-      return this.#refused(draft.to.name, error)
+      return this.#refused(draft.to.name, draft.to.kind, error)
     })
   }
 
   /** A message that never left is told of too. */
-  #refused(destination: string, error: unknown): Promise<never> {
-    if (this.#events.heard['send-refused']) this.#events.emit({ kind: 'send-refused', destination, error })
+  #refused(destination: string, target: Target['kind'], error: unknown): Promise<never> {
+    if (this.#events.heard['send-refused']) this.#events.emit({ kind: 'send-refused', destination, target, error })
     return Promise.reject(error)
   }
 

@@ -173,7 +173,7 @@ export class Sender {
     this.#release(draft)
     if (this.#events.heard['send-failed']) {
       const { id, type, to } = draft
-      this.#events.emit({ kind: 'send-failed', id, type, destination: to.name, error, inDoubt })
+      this.#events.emit({ kind: 'send-failed', id, type, destination: to.name, target: to.kind, error, inDoubt })
     }
     draft.reject(error)
   }

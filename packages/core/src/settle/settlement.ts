@@ -3,7 +3,7 @@
  *
  * open -> settled (acknowledged, or gone back) | stale (its lane was lost, or its consumer gave up waiting)
  */
-import type { Incoming, Outcome, Receiver } from '@chasqui/driver'
+import type { Incoming, Receiver } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
 import type { EventHub } from '../observe/events.ts'
 
@@ -133,17 +133,23 @@ export class Settlements {
   }
 
   /** A receiver that cannot settle any more has lost its deliveries; the engine hands them out again. */
-  async #tell(lane: string, epoch: number, tags: readonly number[], outcome: Outcome): Promise<Settled> {
+  async #tell(lane: string, epoch: number, tags: readonly number[], outcome: Group['outcome']): Promise<Settled> {
     const receiver = this.#receiver
     if (receiver === undefined) return 'stale'
+    const startedAt = this.#events.heard.settled ? performance.now() : 0
     try {
       const settled = await receiver.settle(lane, epoch, tags, outcome)
       if (settled === 'stale') this.#late(tags.length)
+      else if (startedAt > 0) this.#tellSettled(outcome, tags.length, performance.now() - startedAt)
       return settled
     } catch (error) {
       this.#late(tags.length, error)
       return 'stale'
     }
+  }
+
+  #tellSettled(outcome: Group['outcome'], count: number, durationMs: number): void {
+    this.#events.emit({ kind: 'settled', source: this.#source, outcome, count, durationMs })
   }
 
   #late(count: number, error?: unknown): void {
@@ -152,7 +158,7 @@ export class Settlements {
   }
 }
 
-export function notOpen(delivery: OpenDelivery): ChasquiError {
+export function notOpen(delivery: { readonly state: 'open' | 'settled' | 'stale' }): ChasquiError {
   return delivery.state === 'settled'
     ? new ChasquiError('already-settled', 'The delivery was settled before. Settle each one once.')
     : staleError()

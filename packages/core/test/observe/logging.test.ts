@@ -25,7 +25,7 @@ describe('logs', () => {
     const events = new EventHub()
     const logger = recorder()
     logEvents(events, logger, text => text)
-    events.emit({ kind: 'handled', ...about, attempt: 1, durationMs: 1.23456 })
+    events.emit({ kind: 'handled', ...about, attempt: 1, durationMs: 1.23456, pipelineMs: 0.1 })
     events.emit({ kind: 'attempt-failed', ...about, attempt: 2, durationMs: 1, error: new TypeError('no such order') })
     const dead = {
       attempts: 5,
@@ -46,6 +46,7 @@ describe('logs', () => {
       type: 'order.placed',
       attempt: 1,
       durationMs: 1.235,
+      pipelineMs: 0.1,
     })
     expect(logger.lines[1]!.fields).toMatchObject({ code: 'handler-failed', error: 'TypeError: no such order' })
   })
