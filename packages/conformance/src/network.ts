@@ -150,6 +150,7 @@ export const network: readonly Scenario[] = [
   {
     number: 61,
     title: "the engine's own flow control: senders wait, nothing is lost, and all arrives once it takes messages again",
+    source: 'amqp-node/amqplib#713',
     timeoutMs: 120_000,
     async run(stage) {
       if (!stage.capabilities.properties.network) return 'weaker'

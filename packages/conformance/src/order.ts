@@ -119,6 +119,7 @@ export const order: readonly Scenario[] = [
   {
     number: 37,
     title: 'of 16 keys with 1,000 messages each, over 10 consumers, the order of each key is exact',
+    source: 'dapr/dapr#6848',
     timeoutMs: 120_000,
     async run(stage) {
       const { keyOrder } = stage.capabilities.operations

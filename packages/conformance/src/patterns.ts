@@ -13,6 +13,7 @@ export const patterns: readonly Scenario[] = [
     number: 63,
     title:
       "a request gets its reply, the remote's error or a time-out, 1,000 at once; a requester that has gone harms nobody",
+    source: 'nestjs/nest#11688',
     async run(stage) {
       const [asker, answerer] = [await stage.connect(), await stage.connect()]
       const isObject = (value: unknown) => typeof value === 'object' && value !== null

@@ -70,6 +70,7 @@ export const settlement: readonly Scenario[] = [
   {
     number: 16,
     title: 'a consumer process killed between its effect and its ack: redelivered, never lost',
+    source: 'JasperFx/wolverine#4162',
     async run(stage) {
       const bus = await stage.connect()
       const queue = stage.name('queue')
