@@ -8,17 +8,38 @@ import { label } from './metric-table.ts'
 
 type Labels = Record<string, string>
 
+interface Cell {
+  count: number
+}
+
 /** Counts by destination and by one more label; the empty string stands for no label. */
 export class Tally {
-  readonly #counts = new Map<string, Map<string, number>>()
+  readonly #counts = new Map<string, Map<string, Cell>>()
+  // The usual case, found without looking: the same destination as the time before, and no second label.
+  #lastDestination: string | undefined
+  #last: Cell = { count: 0 }
 
   add(destination: string, second = '', count = 1): void {
+    if (destination !== this.#lastDestination || second !== '') this.#find(destination, second).count += count
+    else this.#last.count += count
+  }
+
+  #find(destination: string, second: string): Cell {
     let counts = this.#counts.get(destination)
     if (counts === undefined) {
       counts = new Map()
       this.#counts.set(destination, counts)
     }
-    counts.set(second, (counts.get(second) ?? 0) + count)
+    let cell = counts.get(second)
+    if (cell === undefined) {
+      cell = { count: 0 }
+      counts.set(second, cell)
+    }
+    if (second === '') {
+      this.#lastDestination = destination
+      this.#last = cell
+    }
+    return cell
   }
 
   /** Registers a counter that shows what stands here. `second` names the second label; `constant` ones are on all of them. */
@@ -33,7 +54,7 @@ export class Tally {
         this.reset()
         if (info.labels.length === 0 && counts.size === 0) this.inc(constant, 0)
         for (const [destination, ofDestination] of counts) {
-          for (const [value, count] of ofDestination) {
+          for (const [value, { count }] of ofDestination) {
             const labels = { ...constant }
             if (destination !== '') labels[label.destination] = destination
             if (value !== '') labels[second] = value
@@ -90,18 +111,28 @@ class Buckets {
 export class Series {
   readonly #bounds: readonly number[]
   readonly books = new Map<string, Buckets>()
+  #lastDestination: string | undefined
+  #last: Buckets | undefined
 
   constructor(bounds: readonly number[]) {
     this.#bounds = bounds
   }
 
   add(destination: string, durationMs: number): void {
+    if (destination !== this.#lastDestination || this.#last === undefined) {
+      this.#last = this.#find(destination)
+      this.#lastDestination = destination
+    }
+    this.#last.add(durationMs / 1000)
+  }
+
+  #find(destination: string): Buckets {
     let buckets = this.books.get(destination)
     if (buckets === undefined) {
       buckets = new Buckets(this.#bounds)
       this.books.set(destination, buckets)
     }
-    buckets.add(durationMs / 1000)
+    return buckets
   }
 }
 

@@ -59,6 +59,7 @@ export class Metrics {
   readonly registry = new Registry()
   readonly #system: Record<string, string>
   readonly #names = new Set<string>()
+  #lastName = ''
   readonly #tallies: Readonly<Record<Counted, Tally>>
   readonly #sending: Series
   readonly #settling: Series
@@ -209,7 +210,10 @@ export class Metrics {
 
   /** The name itself for the first destinations, one label for all others. */
   #label(name: string): string {
-    if (this.#names.has(name)) return name
+    if (name === this.#lastName || this.#names.has(name)) {
+      this.#lastName = name
+      return name
+    }
     if (this.#names.size >= maxDestinations) return otherDestinations
     this.#names.add(name)
     return name
