@@ -23,6 +23,7 @@ export type {
   Delivery,
   Destination,
   DestinationNeed,
+  Drivers,
   ErrorCode,
   EventContract,
   EventKind,

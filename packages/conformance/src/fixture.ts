@@ -6,6 +6,11 @@ export interface Fixture {
   readonly name: string
   /** The driver's own `open`, for its capabilities and for looking at the wire. */
   readonly open: OpenDriver
+  /**
+   * The package, or the path of the module, that exports `open`: what the suite's worker processes load. Demanded for URLs
+   * whose scheme Chasqui does not know.
+   */
+  readonly module?: string
   /** Starts an engine that nobody else uses. */
   start(): Promise<Engine>
 }

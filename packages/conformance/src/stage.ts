@@ -1,8 +1,8 @@
 /** What a scenario works with: buses that are closed after it, names of its own, processes of its own. */
-import { type Bus, type ConnectOptions, connect } from '@chasqui/core'
-import type { Capabilities, Driver, OpenDriver } from '@chasqui/driver'
+import { type Bus, type ConnectOptions, connect, type Drivers, schemes } from '@chasqui/core'
+import type { Capabilities, Driver } from '@chasqui/driver'
 import { settled } from './eventually.ts'
-import type { Engine, EngineProcess } from './fixture.ts'
+import type { Engine, EngineProcess, Fixture } from './fixture.ts'
 import { startWorker, type Task, type Worker } from './worker-process.ts'
 
 export class Stage {
@@ -10,14 +10,14 @@ export class Stage {
   readonly capabilities: Capabilities
   /** What the scenario's disturbances follow from. */
   readonly seed: number
-  readonly #open: OpenDriver
+  readonly #fixture: Fixture
   readonly #prefix: string
   readonly #undo: (() => Promise<unknown>)[] = []
 
-  constructor(engine: Engine, capabilities: Capabilities, open: OpenDriver, prefix: string, seed: number) {
+  constructor(engine: Engine, capabilities: Capabilities, fixture: Fixture, prefix: string, seed: number) {
     this.engine = engine
     this.capabilities = capabilities
-    this.#open = open
+    this.#fixture = fixture
     this.#prefix = prefix
     this.seed = seed
   }
@@ -29,21 +29,21 @@ export class Stage {
 
   /** A bus on the engine, closed after the scenario. Its log is silent: scenarios provoke failures. */
   async connect(options: ConnectOptions = {}, url: string | readonly string[] = this.engine.url): Promise<Bus> {
-    const bus = await connect(url, { logger: false, ...options })
+    const bus = await connect(url, { logger: false, drivers: driversFor(url, this.#fixture.open), ...options })
     this.#undo.push(() => bus.close({ deadlineMs: 0 }))
     return bus
   }
 
   /** The driver itself, for what the face does not show. */
   async driver(): Promise<Driver> {
-    const driver = await this.#open({ urls: [this.engine.url], name: 'conformance', connectTimeoutMs: 10_000 })
+    const driver = await this.#fixture.open({ urls: [this.engine.url], name: 'conformance', connectTimeoutMs: 10_000 })
     this.#undo.push(() => driver.close())
     return driver
   }
 
   /** Another process that does the task on the engine; ended after the scenario. */
   async worker(task: Task): Promise<Worker> {
-    const worker = await startWorker(task)
+    const worker = await startWorker(task, driversFor(task.url, this.#fixture.module))
     this.#undo.push(() => worker.kill())
     return worker
   }
@@ -64,4 +64,16 @@ export class Stage {
     }
     if (failures.length > 0) throw new AggregateError(failures, `Cleaning up failed: ${String(failures[0])}`)
   }
+}
+
+/** For `connect`, where the scheme is that of a driver that Chasqui does not know. */
+function driversFor<D extends Drivers[string]>(
+  url: string | readonly string[],
+  driver: D | undefined,
+): Record<string, D> {
+  const scheme = String(url).split(':', 1)[0]!.toLowerCase()
+  if (Object.hasOwn(schemes, scheme)) return {}
+  if (driver === undefined)
+    throw new Error(`The fixture must name its \`module\`: Chasqui knows no driver for ${scheme}:`)
+  return { [scheme]: driver }
 }

@@ -73,7 +73,7 @@ export async function runScenario(
   seed: number = chooseSeed(),
 ): Promise<Outcome> {
   const prefix = `conformance.${scenario.number}.${randomBytes(4).toString('hex')}`
-  const stage = new Stage(started.engine, started.capabilities, fixture.open, prefix, seed)
+  const stage = new Stage(started.engine, started.capabilities, fixture, prefix, seed)
   let outcome: Outcome
   try {
     const timeoutMs = scenario.timeoutMs ?? defaultTimeoutMs

@@ -114,13 +114,17 @@ export class Worker {
   }
 }
 
-/** Resolves when the process is connected and at work. */
-export async function startWorker(task: Task): Promise<Worker> {
+/** Resolves when the process is connected and at work. `drivers`: the modules of those that Chasqui does not know, by scheme. */
+export async function startWorker(task: Task, drivers: Readonly<Record<string, string>> = {}): Promise<Worker> {
   // Beside this file, with the same ending: .ts in the sources, .js in the package.
   const program = fileURLToPath(new URL(import.meta.url.replace(/worker-process\.(\w+)$/, 'worker.$1')))
-  const child = spawn(process.execPath, [...conditionsOf(process.execArgv), program, JSON.stringify(task)], {
-    stdio: ['pipe', 'pipe', 'pipe'],
-  })
+  const child = spawn(
+    process.execPath,
+    [...conditionsOf(process.execArgv), program, JSON.stringify(task), JSON.stringify(drivers)],
+    {
+      stdio: ['pipe', 'pipe', 'pipe'],
+    },
+  )
   const worker = new Worker(child)
   await worker.reported('ready')
   return worker

@@ -11,7 +11,7 @@ function report(line: Report): void {
 }
 
 async function work(task: Task): Promise<void> {
-  const bus = await connect(task.url, { logger: false })
+  const bus = await connect(task.url, { logger: false, drivers: JSON.parse(process.argv[3] ?? '{}') })
   process.stdin.once('end', async () => {
     await bus.close()
     process.exit(0)

@@ -11,7 +11,8 @@ import { checkDefaults } from './consume/options.ts'
 import { decodeBody, encodeBody } from './encode/encode.ts'
 import { pipelineFormats } from './encode/pipeline-formats.ts'
 import type { Format } from './format/format.ts'
-import { chooseUrls, loadDriver, schemeOf } from './load.ts'
+import type { Drivers } from './load.ts'
+import { checkDriver, checkDrivers, chooseUrls, loadDriver, servedBy } from './load.ts'
 import { EventHub } from './observe/events.ts'
 import type { Logger, LogLevel } from './observe/logging.ts'
 import { defaultLogger, logEvents, silentLogger } from './observe/logging.ts'
@@ -55,6 +56,8 @@ export interface ConnectOptions {
   readonly incoming?: readonly IncomingMiddleware[]
   /** Defaults for the consumers of this bus. */
   readonly consume?: ConsumeDefaults
+  /** Drivers that Chasqui does not know, by the schemes of their URLs: the function `open`, or the package that exports it. */
+  readonly drivers?: Drivers
   /** Options of the engine alone, checked by its driver. */
   readonly engine?: Readonly<Record<string, unknown>>
 }
@@ -71,19 +74,20 @@ export const defaultIncoming: readonly IncomingMiddleware[] = Object.freeze([dec
  */
 export async function connect(url?: string | readonly string[], options: ConnectOptions = {}): Promise<Bus> {
   const urls = chooseUrls(url, process.env)
-  const scheme = schemeOf(urls)
   checkOptions(connectOptions, options, 'connect()')
+  checkDrivers(options.drivers ?? {})
+  const served = servedBy(urls, options.drivers)
   checkDefaults(options.consume ?? {})
   checkFunctions(options)
   const name = options.name ?? nearestPackageName(process.cwd()) ?? 'chasqui'
-  const credentials = scheme.credentials ? credentialsOf(urls, options) : options
+  const credentials = served.credentials ? credentialsOf(urls, options) : options
   const redact = redactor([options.password, credentials.password, ...urls.flatMap(secretsOf)])
 
   const events = new EventHub()
   const logger = await chooseLogger(options, name)
   // Loaded by those who count only.
   const Metrics = options.metrics ? (await import('./observe/metrics.ts')).Metrics : undefined
-  const open = await loadDriver(scheme.package, process.cwd())
+  const open = typeof served.driver === 'string' ? await loadDriver(served.driver, process.cwd()) : served.driver
   let driver: Driver
   try {
     driver = await open({
@@ -95,6 +99,7 @@ export async function connect(url?: string | readonly string[], options: Connect
       tls: options.tls,
       engine: options.engine,
     })
+    checkDriver(driver)
   } catch (error) {
     redactError(error, redact)
     if (isChasquiError(error)) throw error

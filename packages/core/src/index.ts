@@ -31,6 +31,7 @@ export type { ContentTypeParameters, Format, FormatChoice } from './format/forma
 export { Formats } from './format/format.ts'
 export { jsonFormat } from './format/json.ts'
 export { textFormat } from './format/text.ts'
+export type { Drivers } from './load.ts'
 export { defaultUrl, schemes } from './load.ts'
 export type { BusEvent, EventKind, EventListener } from './observe/events.ts'
 export { eventKinds } from './observe/events.ts'

@@ -1,8 +1,11 @@
-/** From a URL's scheme to the package that serves it, and to its `open` function. The only place that knows driver packages by name. */
+/**
+ * From a URL's scheme to the package that serves it, and to its `open` function. The only place that knows driver packages by
+ * name; applications name those of others (`drivers`).
+ */
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { OpenDriver } from '@chasqui/driver'
+import type { Driver, OpenDriver } from '@chasqui/driver'
 import { ChasquiError, isChasquiError } from '@chasqui/driver'
 import { redactUrls } from './observe/redact.ts'
 import { nearest } from './options.ts'
@@ -12,6 +15,9 @@ interface Scheme {
   /** The engine asks who comes; without a name in URL and options the environment is asked. */
   readonly credentials: boolean
 }
+
+/** Drivers by the schemes of their URLs: the function itself, or the package (or the file's path) that exports it as `open`. */
+export type Drivers = Readonly<Record<string, OpenDriver | string>>
 
 export const schemes: Readonly<Record<string, Scheme>> = {
   embedded: { package: '@chasqui/embedded', credentials: false },
@@ -53,21 +59,68 @@ export function chooseUrls(
   return urls
 }
 
-/** The scheme that all URLs share. Throws `url-invalid` and `scheme-unknown`. */
-export function schemeOf(urls: readonly string[]): Scheme {
+/** What serves a scheme: the function, or the package that is still to be loaded. */
+export interface Served {
+  readonly driver: OpenDriver | string
+  readonly credentials: boolean
+}
+
+/** What serves the scheme that all URLs share; the application's own drivers come first. Throws `url-invalid` and `scheme-unknown`. */
+export function servedBy(urls: readonly string[], drivers: Drivers = {}): Served {
   const names = new Set(urls.map(schemeName))
   if (names.size > 1) {
     throw new ChasquiError('url-invalid', `A list of URLs must be of one scheme, not of ${[...names].join(' and ')}.`)
   }
   const [name = ''] = names
+  // A driver that asks for no credentials does not look at them.
+  if (Object.hasOwn(drivers, name)) return { driver: drivers[name]!, credentials: true }
   const scheme = Object.hasOwn(schemes, name) ? schemes[name] : undefined
-  if (scheme !== undefined) return scheme
-  const known = Object.keys(schemes)
+  if (scheme !== undefined) return { driver: scheme.package, credentials: scheme.credentials }
+  const known = [...new Set([...Object.keys(schemes), ...Object.keys(drivers)])]
   const near = nearest(name, known)
   throw new ChasquiError(
     'scheme-unknown',
-    `No engine answers to "${name}:". ${near === undefined ? '' : `Did you mean "${near}:"? `}Known are ${known.map(k => `${k}:`).join(', ')}.`,
+    `No engine answers to "${name}:". ${near === undefined ? '' : `Did you mean "${near}:"? `}Known are ${known.map(k => `${k}:`).join(', ')}; others are given with the option \`drivers\`.`,
     { details: { scheme: name, known } },
+  )
+}
+
+/** Checks the option `drivers`. Throws `option-invalid`. */
+export function checkDrivers(drivers: Drivers): void {
+  for (const [scheme, driver] of Object.entries(drivers)) {
+    if (!/^[a-z][a-z0-9+.-]*$/.test(scheme)) {
+      throw new ChasquiError(
+        'option-invalid',
+        `connect(): \`drivers\` has "${scheme.slice(0, 60)}", which is no scheme: write it without the colon, in small letters.`,
+      )
+    }
+    if (typeof driver !== 'function' && (typeof driver !== 'string' || driver === '')) {
+      throw new ChasquiError(
+        'option-invalid',
+        `connect(): \`drivers.${scheme}\` must be the function that opens the driver, or the name of its package.`,
+      )
+    }
+  }
+}
+
+/** Members that no driver lacks. */
+const demanded = ['plan', 'declare', 'send', 'receive', 'onState', 'close'] as const satisfies readonly (keyof Driver)[]
+
+/** Checks what a driver's `open` resolved to, before anything is called that is not there. Throws `driver-invalid`. */
+export function checkDriver(driver: Driver): void {
+  const given: unknown = driver
+  const missing =
+    typeof given !== 'object' || given === null
+      ? 'it opened nothing'
+      : (demanded.find(name => typeof driver[name] !== 'function') ??
+        (typeof driver.capabilities?.operations !== 'object' || typeof driver.capabilities.properties !== 'object'
+          ? 'capabilities'
+          : undefined))
+  if (missing === undefined) return
+  throw new ChasquiError(
+    'driver-invalid',
+    `The driver does not keep to the contract of @chasqui/driver: ${missing === 'it opened nothing' ? missing : `it has no \`${missing}\``}. Install a version that goes with this one, or tell its author.`,
+    { details: { missing } },
   )
 }
 
@@ -86,7 +139,7 @@ export async function loadDriver(packageName: string, directory: string): Promis
   if (path === undefined) {
     throw new ChasquiError(
       'package-missing',
-      `This URL needs the package ${packageName}, which is not installed. Run: npm install ${packageName}`,
+      `This URL needs the package ${packageName}, which is not installed. ${remedy(packageName)}`,
       { details: { package: packageName } },
     )
   }
@@ -97,18 +150,22 @@ export async function loadDriver(packageName: string, directory: string): Promis
     if (isChasquiError(cause)) throw cause
     throw new ChasquiError(
       'package-missing',
-      `The package ${packageName} is installed but cannot be loaded (${cause instanceof Error ? cause.message : cause}). Reinstall it: npm install ${packageName}`,
+      `The package ${packageName} is installed but cannot be loaded (${cause instanceof Error ? cause.message : cause}). ${remedy(packageName)}`,
       { cause, details: { package: packageName } },
     )
   }
   if (typeof driver.open !== 'function') {
     throw new ChasquiError(
       'package-missing',
-      `The package ${packageName} has no function \`open\`. Install the version that goes with this one: npm install ${packageName}`,
+      `The package ${packageName} has no function \`open\`, or none of a version that goes with this one. ${remedy(packageName)}`,
       { details: { package: packageName } },
     )
   }
   return driver.open as OpenDriver
+}
+
+function remedy(packageName: string): string {
+  return isAbsolute(packageName) ? 'Look into that file.' : `Run: npm install ${packageName}`
 }
 
 function resolvePackage(packageName: string, from: readonly string[]): string | undefined {

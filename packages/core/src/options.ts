@@ -490,6 +490,12 @@ export const connectOptions = {
     defaultText: 'none',
     meaning: 'Defaults for this bus: concurrency, window, timeoutMs, retry.',
   },
+  drivers: {
+    type: 'object',
+    defaultText: 'none',
+    meaning:
+      'Drivers by the schemes of their URLs, for engines that Chasqui does not know: the function `open`, or the package that exports it.',
+  },
   engine: { type: 'object', defaultText: 'none', meaning: 'Options of the engine alone, checked by its driver.' },
 } as const satisfies OptionTable
 

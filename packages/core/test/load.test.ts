@@ -1,10 +1,11 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { connect, schemes } from '@chasqui/core'
+import { connect, type Drivers, schemes } from '@chasqui/core'
+import type { OpenDriver } from '@chasqui/driver'
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { nearestPackageName } from '../src/connect.ts'
-import { chooseUrls, loadDriver, schemeOf } from '../src/load.ts'
+import { chooseUrls, loadDriver, servedBy } from '../src/load.ts'
 import { errorOf } from './fixture.ts'
 
 async function emptyDirectory(): Promise<string> {
@@ -32,12 +33,12 @@ describe('the choice of a URL', () => {
 
 describe('the scheme', () => {
   test.each(Object.keys(schemes))('%s: names a package', scheme => {
-    expect(schemeOf([`${scheme}:x`]).package).toMatch(/^@chasqui\//)
-    expect(schemeOf([`${scheme.toUpperCase()}:x`]).package).toMatch(/^@chasqui\//)
+    expect(servedBy([`${scheme}:x`]).driver).toMatch(/^@chasqui\//)
+    expect(servedBy([`${scheme.toUpperCase()}:x`]).driver).toMatch(/^@chasqui\//)
   })
 
   test('lists of hosts that URL cannot parse are no obstacle', () => {
-    expect(schemeOf(['kafka://a:9092,b:9092']).package).toBe('@chasqui/kafka')
+    expect(servedBy(['kafka://a:9092,b:9092']).driver).toBe('@chasqui/kafka')
   })
 
   test('that is unknown: the known ones and the nearest are named', async () => {
@@ -97,6 +98,70 @@ describe('loading a driver', () => {
     expect(code).toBe('package-missing')
     expect(message).toContain('no function `open`')
   })
+})
+
+describe("[drivers] somebody else's driver", () => {
+  /** The real embedded driver under another scheme. */
+  const open: OpenDriver = async options => {
+    const embedded = await loadDriver('@chasqui/embedded', process.cwd())
+    return await embedded({ ...options, urls: options.urls.map(url => url.replace('other:', 'memory:')) })
+  }
+
+  test('is opened by the function that was given for the scheme, and carries messages', async () => {
+    const bus = await connect('other:load-test', { drivers: { other: open }, logger: false })
+    onTestFinished(() => bus.close())
+    const body = Promise.withResolvers<unknown>()
+    await bus.handle('hello', body.resolve)
+    await bus.send('hello', { name: 'John' })
+    expect(await body.promise).toEqual({ name: 'John' })
+  })
+
+  test('is loaded from the package, or the file, that was named', async () => {
+    const directory = await emptyDirectory()
+    const file = join(directory, 'driver.mjs')
+    await writeFile(file, "export async function open({ urls }) { throw new Error('opens ' + urls) }")
+    const { code, message } = await errorOf(connect('other:here', { drivers: { other: file }, logger: false }))
+    expect(code).toBe('connect-failed')
+    expect(message).toContain('opens other:here')
+    expect((await errorOf(connect('other:x', { drivers: { other: '@nobody/driver' } }))).message).toContain(
+      'npm install @nobody/driver',
+    )
+  })
+
+  test('comes before the one that Chasqui knows for the scheme', async () => {
+    const { message } = await errorOf(
+      connect('memory:', { drivers: { memory: () => Promise.reject(new Error('mine')) }, logger: false }),
+    )
+    expect(message).toContain('mine')
+  })
+
+  test('is among the known schemes of the refusal', async () => {
+    expect((await errorOf(connect('othr:x', { drivers: { other: open } }))).message).toContain('Did you mean "other:"?')
+  })
+
+  test.each<[string, unknown, string]>([
+    ['nothing', undefined, 'it opened nothing'],
+    ['an object without methods', {}, '`plan`'],
+    ['one that cannot receive', { plan() {}, declare() {}, send() {} }, '`receive`'],
+    [
+      'one that does not say what it can do',
+      { plan() {}, declare() {}, send() {}, receive() {}, onState() {}, close() {} },
+      '`capabilities`',
+    ],
+  ])('that opens %s is refused before anything is sent', async (_what, opened, says) => {
+    const drivers = { other: async () => opened } as unknown as Drivers
+    const { code, message } = await errorOf(connect('other:x', { drivers, logger: false }))
+    expect(code).toBe('driver-invalid')
+    expect(message).toContain(says)
+  })
+
+  test.each([[{ 'other:': open }], [{ Other: open }], [{ other: 1 }], [{ other: '' }], [[]], [1]])(
+    'refuses %j',
+    async drivers => {
+      const given = drivers as unknown as Drivers
+      expect((await errorOf(connect('memory:', { drivers: given }))).code).toBe('option-invalid')
+    },
+  )
 })
 
 describe('connect()', () => {

@@ -15,6 +15,10 @@ export const errorCodes = {
   'url-missing': { retryable: false, meaning: 'No URL was given where one is demanded (NODE_ENV=production).' },
   'scheme-unknown': { retryable: false, meaning: 'No engine answers to the scheme of the URL.' },
   'package-missing': { retryable: false, meaning: "The engine's driver package is not installed." },
+  'driver-invalid': {
+    retryable: false,
+    meaning: 'What opened for the URL does not keep to the contract of drivers.',
+  },
   'option-invalid': { retryable: false, meaning: 'An option has a value outside its bounds, or does not exist.' },
   'connect-failed': { retryable: true, meaning: 'The engine could not be reached.' },
   'connect-timeout': { retryable: true, meaning: 'The engine did not answer within the time allowed.' },
