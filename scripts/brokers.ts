@@ -17,8 +17,8 @@ const usage = `Usage: npm run brokers -- COMMAND [rabbitmq | rabbitmq4] [--port 
   kill       ends it with SIGKILL
   freeze     stops it from answering (SIGSTOP);  thaw lets it go on
   memory-limit BYTES   raises the memory alarm at that many bytes;  memory-limit default  puts the default back
-  status     says what runs, exit code 1 if nothing does
-  urls       prints the variables that the tests read`
+  status     says what runs, of all brokers unless one is named; exit code 1 if nothing does
+  urls       prints the variables that the tests read, of all that run unless one is named; exit code 1 if none does`
 
 /** What the conformance suite and this command line may do to a broker. */
 export interface BrokerControl {
@@ -87,23 +87,19 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(usage)
     return values.help ? 0 : 2
   }
+  if (command === 'status' || command === 'urls') {
+    return await tellOf(command, rest.length === 0 ? [...defaults.keys()] : rest, values.json === true)
+  }
   const named = rest.find(word => defaults.has(word)) ?? (command === 'memory-limit' ? 'rabbitmq' : rest[0])
   const engine = named ?? 'rabbitmq'
-  const usual = defaults.get(engine)
-  if (usual === undefined) {
-    throw new BrokerScriptError(`There is no broker "${engine}"; there are: ${[...defaults.keys()].join(', ')}.`)
-  }
+  const usual = usualOptions(engine)
   const broker = await rabbitmq({
     ...usual,
     port: portOption('--port', values.port, usual.port),
     tlsPort: portOption('--tls-port', values['tls-port'], usual.tlsPort),
     ...(values.docker ? { docker: true } : {}),
   })
-  const describe = () => {
-    const { url, tlsUrl, caPath, pid, running } = broker
-    if (values.json) return JSON.stringify({ engine, running, url, tlsUrl, caPath, pid })
-    return running ? `${engine} is up: ${url} and ${tlsUrl} (CA ${caPath}), process ${pid}` : `${engine} is down`
-  }
+  const describe = () => statusOf(engine, broker, values.json === true)
   switch (command) {
     case 'start':
     case 'stop':
@@ -125,18 +121,39 @@ async function main(args: readonly string[]): Promise<number> {
       console.log(`${engine}'s memory limit: ${bytes === undefined ? 'default' : `${bytes} bytes`}`)
       return 0
     }
-    case 'status':
-      console.log(describe())
-      return broker.running ? 0 : 1
-    case 'urls':
-      if (!broker.running) return 1
-      if (values.json) console.log(JSON.stringify(environmentOf(broker, usual.major)))
-      else
-        for (const [name, value] of Object.entries(environmentOf(broker, usual.major))) console.log(`${name}=${value}`)
-      return 0
     default:
       throw new BrokerScriptError(`There is no command "${command}".\n${usage}`)
   }
+}
+
+/** Prints what the tests read, or what runs, of each; resolves with the exit code. */
+async function tellOf(command: 'status' | 'urls', engines: readonly string[], json: boolean): Promise<number> {
+  let running = 0
+  const variables: Record<string, string> = {}
+  for (const engine of engines) {
+    const usual = usualOptions(engine)
+    const broker = await rabbitmq(usual)
+    if (broker.running) {
+      running++
+      Object.assign(variables, environmentOf(broker, usual.major))
+    }
+    if (command === 'status') console.log(statusOf(engine, broker, json))
+  }
+  if (command === 'urls' && json) console.log(JSON.stringify(variables))
+  if (command === 'urls' && !json)
+    for (const [name, value] of Object.entries(variables)) console.log(`${name}=${value}`)
+  return running > 0 ? 0 : 1
+}
+
+function statusOf(engine: string, { url, tlsUrl, caPath, pid, running }: BrokerControl, json: boolean): string {
+  if (json) return JSON.stringify({ engine, running, url, tlsUrl, caPath, pid })
+  return running ? `${engine} is up: ${url} and ${tlsUrl} (CA ${caPath}), process ${pid}` : `${engine} is down`
+}
+
+function usualOptions(engine: string): BrokerOptions {
+  const usual = defaults.get(engine)
+  if (usual !== undefined) return usual
+  throw new BrokerScriptError(`There is no broker "${engine}"; there are: ${[...defaults.keys()].join(', ')}.`)
 }
 
 const defaults: ReadonlyMap<string, BrokerOptions> = new Map([

@@ -1,9 +1,11 @@
+import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { mkdtemp } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
+import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
 import { identify, isRunning, signal, speaksAmqp } from '../brokers/process.ts'
 import { type BrokerControl, rabbitmq } from '../brokers.ts'
@@ -105,3 +107,29 @@ async function accepts(host: string, port: number): Promise<boolean> {
     socket.once('error', () => resolve(false))
   })
 }
+
+describe('npm run brokers', () => {
+  const script = fileURLToPath(new URL('../brokers.ts', import.meta.url))
+  const brokers = (...words: string[]) =>
+    spawnSync(process.execPath, ['--conditions=@chasqui/source', script, ...words], { encoding: 'utf8' })
+
+  test('status tells of every broker, urls of those that run; the exit code is 1 where none does', () => {
+    const status = brokers('status', '--json')
+    const told = status.stdout
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line))
+    expect(told.map(({ engine }) => engine)).toEqual(['rabbitmq', 'rabbitmq4'])
+    const running = told.filter(broker => broker.running)
+    expect(status.status).toBe(running.length > 0 ? 0 : 1)
+    const urls = brokers('urls', '--json')
+    expect(Object.values(JSON.parse(urls.stdout))).toEqual(expect.arrayContaining(running.map(({ url }) => url)))
+    expect(urls.status).toBe(status.status)
+  })
+
+  test('a broker that there is not: the known ones are named', () => {
+    const { status, stderr } = brokers('status', 'rabbit')
+    expect(status).toBe(1)
+    expect(stderr).toMatch(/There is no broker "rabbit"; there are: rabbitmq, rabbitmq4\./)
+  })
+})
