@@ -11,6 +11,7 @@ const headings: Readonly<Record<keyof typeof optionTables, string>> = {
   request: '`bus.request`',
   stream: '`bus.stream`',
   consume: '`handle` and `subscribe`',
+  batch: '`handleBatch` and `subscribeBatch`',
   retry: 'The option `retry` of `handle` and `subscribe`',
   backoff: 'The option `delays` of `retry`, as a backoff',
   tuning: 'The option `concurrency` of `handle` and `subscribe`, as a goal',

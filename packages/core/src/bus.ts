@@ -5,16 +5,21 @@
 import type { Capabilities, Change, Driver, Inspector, Source } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
 import type { Registry } from 'prom-client'
+import { BatchConsumer } from './batch/batch-consumer.ts'
+import type { BatchOptions } from './batch/batch-options.ts'
+import { batchSettings } from './batch/batch-options.ts'
+import { Gatherer } from './batch/gatherer.ts'
+import type { BatchConsumers, BatchHandler } from './batch/handle-batch.ts'
 import type { Bodies, SendBatchOptions, SendOutcome } from './batch/send-batch.ts'
 import { sendBatch } from './batch/send-batch.ts'
 import type { Consumer } from './consume/consumer.ts'
 import { MessageConsumer } from './consume/consumer.ts'
 import type { IncomingMiddleware, Scope } from './consume/incoming.ts'
-import type { ConsumeDefaults, ConsumeOptions, ReceiveOptions } from './consume/options.ts'
+import type { ConsumeDefaults, ConsumeOptions, ConsumeSettings, ReceiveOptions } from './consume/options.ts'
 import { consumeSettings, receiveSettings } from './consume/options.ts'
 import type { Delivery } from './consume/receive.ts'
 import { ReceiveLoop } from './consume/receive.ts'
-import type { BodyOf, Handler, Route } from './consume/routes.ts'
+import type { BodyOf, Handler, Route, RouteParts } from './consume/routes.ts'
 import { checkHandler, checkKind, commonDestination, Routes } from './consume/routes.ts'
 import type {
   AnyContract,
@@ -59,7 +64,7 @@ export interface Health {
 }
 
 /** A connection to an engine. `await using` closes it. */
-export interface Bus extends Senders, AsyncDisposable {
+export interface Bus extends Senders, BatchConsumers, AsyncDisposable {
   /** What the engine can do, as data. */
   readonly capabilities: Capabilities
   /**
@@ -300,6 +305,27 @@ export class MessageBus implements Bus {
     return this.#consume(source, third, options, lanesOf(third), `subscribe('${topic}', '${subscription}')`)
   }
 
+  async handleBatch<C extends CommandContract | string>(
+    from: C,
+    handler: BatchHandler<C>,
+    options: BatchOptions = {},
+  ): Promise<Consumer> {
+    const { name, contract } = this.#origin(from, ['command'], 'handleBatch()')
+    return this.#consumeBatches({ kind: 'queue', name }, contract, handler, options, `handleBatch('${name}')`)
+  }
+
+  async subscribeBatch<C extends EventContract | string>(
+    to: C,
+    subscription: string,
+    handler: BatchHandler<C>,
+    options: BatchOptions = {},
+  ): Promise<Consumer> {
+    const { name: topic, contract } = this.#origin(to, ['event'], 'subscribeBatch()')
+    checkSubscription(topic, subscription)
+    const source: Source = { kind: 'subscription', topic, name: subscription }
+    return this.#consumeBatches(source, contract, handler, options, `subscribeBatch('${topic}', '${subscription}')`)
+  }
+
   async *receive<C extends CommandContract | EventContract | string>(
     from: C,
     options: ReceiveOptions = {},
@@ -402,7 +428,26 @@ export class MessageBus implements Bus {
     where: string,
   ): Promise<Consumer> {
     this.#refuseWhenClosing()
-    const settings = consumeSettings(options, this.#parts.consume, this.capabilities, lanes, where)
+    return this.#run(source, handlers, consumeSettings(options, this.#parts.consume, this.capabilities, lanes, where))
+  }
+
+  async #consumeBatches(
+    source: Source,
+    contract: AnyContract | undefined,
+    handler: BatchHandler<never>,
+    options: BatchOptions,
+    where: string,
+  ): Promise<Consumer> {
+    this.#refuseWhenClosing()
+    checkHandler(handler, where)
+    const settings = batchSettings(options, this.#parts.consume, this.capabilities, contract?.lanes, where)
+    const gatherer = new Gatherer({ ...settings, handler, scope: this.#scope(source), events: this.#events })
+    const routes = [{ contract, handler: gatherer.gather, station: gatherer }]
+    const consumer = await this.#run(source, routes, settings.consume)
+    return new BatchConsumer(consumer, gatherer, settings.size, where)
+  }
+
+  async #run(source: Source, handlers: readonly RouteParts[], settings: ConsumeSettings): Promise<Consumer> {
     const routes = this.#routes(handlers)
     await this.#declare(source, settings.wanted)
     this.#refuseWhenClosing()
@@ -423,6 +468,7 @@ export class MessageBus implements Bus {
       }),
       replies: new Replies(this.#outlets, this.#parts.formats, this.#events, this.#asking.runs, scope.sourceName),
       events: this.#events,
+      stations: handlers.flatMap(({ station }) => station ?? []),
       ended: ended => this.#consumers.delete(ended),
     })
     this.#consumers.add(consumer)

@@ -284,6 +284,46 @@ export const consumeOptions = {
   },
 } as const satisfies OptionTable
 
+/** What is left to say of batches: the rest is as for single messages. `ordered` makes none. */
+const { ordered: _, ...unordered } = consumeOptions
+
+export const batchOptions = {
+  size: {
+    type: 'integer',
+    unit: 'messages',
+    default: 100,
+    minimum: 1,
+    maximum: 10_000,
+    meaning: 'How many messages a batch holds at most.',
+  },
+  maxAgeMs: {
+    type: 'integer',
+    unit: 'ms',
+    default: 1000,
+    minimum: 0,
+    maximum: 3_600_000,
+    meaning: 'How long the oldest message of a batch waits for more; nothing that comes later restarts the time.',
+  },
+  ...unordered,
+  concurrency: {
+    type: 'integer',
+    unit: 'batches',
+    default: 1,
+    minimum: 1,
+    maximum: 1000,
+    meaning: 'How many batches of this consumer run at once.',
+  },
+  window: {
+    ...consumeOptions.window,
+    defaultText: 'twice `size` x `concurrency`, at least 100 (1,000 with `orderBy`)',
+    meaning: 'How many deliveries may be unsettled; at least `size` x `concurrency`.',
+  },
+  timeoutMs: {
+    ...consumeOptions.timeoutMs,
+    meaning: 'How long one call of the handler may take, for a batch or a part of one.',
+  },
+} as const satisfies OptionTable
+
 /** `concurrency` as a goal. */
 export const tuningOptions = {
   goalMs: {
@@ -516,6 +556,7 @@ export const optionTables = {
   request: requestOptions,
   stream: streamOptions,
   consume: consumeOptions,
+  batch: batchOptions,
   retry: retryOptions,
   backoff: backoffOptions,
   tuning: tuningOptions,

@@ -22,6 +22,7 @@ import { Loop } from './loop.ts'
 import type { ConsumeSettings } from './options.ts'
 import type { Routes } from './routes.ts'
 import { StallWatch } from './stall.ts'
+import type { Station } from './station.ts'
 
 /** What `handle` and `subscribe` give. `await using` stops it. */
 export interface Consumer extends AsyncDisposable {
@@ -53,6 +54,8 @@ export interface ConsumerParts {
   readonly putAside: PutAside
   readonly replies: Replies
   readonly events: EventHub
+  /** What handles messages in a way of its own; opened already. */
+  readonly stations: readonly Station[]
   /** Called once, when the consumer has ended. */
   readonly ended: (consumer: MessageConsumer) => void
 }
@@ -155,6 +158,7 @@ export class MessageConsumer implements Consumer, Sink {
     if (this.#state !== 'running') return this.#turning
     this.#state = 'paused'
     this.#loop.close()
+    this.#loop.hurry(true)
     return this.#turn(() => this.#pause())
   }
 
@@ -287,12 +291,16 @@ export class MessageConsumer implements Consumer, Sink {
     // An ordered source keeps what it has until the receiver stops: given back before, followers would overtake.
     if (!this.#ordered) await this.#intake.pause()
     this.#loop.giveBack('the consumer was stopped')
-    if (deadlineMs > 0) await this.#loop.idle(deadlineMs)
+    if (deadlineMs > 0) {
+      this.#loop.hurry(true)
+      await this.#loop.idle(deadlineMs)
+    }
     mover.stop()
     const closed = new ChasquiError('closed', `The consumer of "${this.name}" was stopped; its message goes back.`)
     const cancelled = this.#loop.cancelAll(closed)
     this.#loop.giveBack('the consumer was stopped')
     await settlements.flushed()
+    await Promise.all(this.#parts.stations.map(station => station.close()))
     await this.#turn(() => this.#intake.shut())
     this.#state = 'stopped'
     this.#parts.ended(this)

@@ -23,6 +23,7 @@ import { keyOrder, strictOrder } from './key-order.ts'
 import type { ConsumeSettings } from './options.ts'
 import type { Routes } from './routes.ts'
 import { Running } from './running.ts'
+import type { Station } from './station.ts'
 import type { SuspectsParts } from './suspects.ts'
 import { Suspects } from './suspects.ts'
 import type { Floor, Gate } from './work.ts'
@@ -37,6 +38,7 @@ export interface LoopParts
   readonly settlements: Settlements
   readonly intake: Intake
   readonly gates: readonly Gate[]
+  readonly stations: readonly Station[]
 }
 
 export class Loop implements Floor {
@@ -135,7 +137,9 @@ export class Loop implements Floor {
     for (const work of this.#suspects.take(theirs)) this.#void(work)
     if (graceMs > 0) {
       for (const work of this.#held.take(theirs)) this.#void(work)
+      this.hurry(true)
       await this.#running.noneLeft(theirs, graceMs)
+      this.hurry(this.#closed)
       await this.#parts.settlements.flushed()
     }
     for (const work of this.#held.take(theirs)) this.#void(work)
@@ -152,7 +156,13 @@ export class Loop implements Floor {
   start(): void {
     this.#open = true
     this.#closed = false
+    this.hurry(false)
     this.drain()
+  }
+
+  /** Whether messages that wait for others, to be handled with them, should wait no longer. */
+  hurry(on: boolean): void {
+    for (const station of this.#parts.stations) station.hurry(on)
   }
 
   /** No handler begins any more. */
