@@ -55,6 +55,15 @@ export class DelayedList {
     return item
   }
 
+  /** Reads the ids of those that were pushed without one. Costs a call each. */
+  name(idOf: (item: Item) => string | undefined): void {
+    for (const item of this.#heap) {
+      if (item.cancelled || item.delayedId !== undefined) continue
+      item.delayedId = idOf(item)
+      if (item.delayedId !== undefined && !this.#byId.has(item.delayedId)) this.#byId.set(item.delayedId, item)
+    }
+  }
+
   each(visit: (item: Item) => void): void {
     for (const item of this.#heap) if (!item.cancelled) visit(item)
   }

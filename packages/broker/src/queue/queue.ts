@@ -78,6 +78,7 @@ export class Queue {
   readonly #host: QueueHost
   /** What is not due yet. */
   readonly #delayed = new DelayedList()
+  #hasUnreadIds = false
   /** Present once a consumer has asked for order. */
   #lock: KeyLock | undefined
   /** Some message of it may expire. */
@@ -151,7 +152,7 @@ export class Queue {
     envelope.references++
     this.traffic.published++
     if (envelope.notBefore > 0 && envelope.notBefore > this.#host.now()) {
-      this.#delay(item)
+      this.#delay(item, this.#host.idOf(item))
       return item
     }
     if (envelope.expiresAt > 0 || this.settings.messageTtlMs !== undefined) this.#expire(item, this.#host.now())
@@ -175,7 +176,8 @@ export class Queue {
     item.returns = returns
     envelope.references++
     if (envelope.notBefore > 0 && envelope.notBefore > this.#host.now()) {
-      this.#delay(item)
+      this.#delay(item, undefined)
+      this.#hasUnreadIds = true
       return
     }
     this.#expire(item, Math.max(publishedAt, envelope.notBefore))
@@ -281,6 +283,9 @@ export class Queue {
 
   /** Takes the message of this id out while it is delayed; false where there is none. */
   cancelDelayed(id: string): boolean {
+    // What the store brought back is read for its id only when somebody asks for one.
+    if (this.#hasUnreadIds) this.#delayed.name(item => this.#host.idOf(item))
+    this.#hasUnreadIds = false
     const item = this.#delayed.cancel(id)
     if (item === undefined) return false
     this.#host.settled(this, item)
@@ -441,9 +446,9 @@ export class Queue {
     if (!this.awake && this.ready.length > 0 && this.#willing.length > 0) this.#host.wake(this)
   }
 
-  #delay(item: Item): void {
+  #delay(item: Item, id: string | undefined): void {
     item.dueAt = item.envelope.notBefore
-    this.#delayed.push(item, this.#host.idOf(item))
+    this.#delayed.push(item, id)
     this.#wakeAt(item.dueAt)
   }
 

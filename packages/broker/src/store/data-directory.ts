@@ -2,6 +2,7 @@
  * The directory of one broker: who owns it, and which format it has.
  *
  *     lock               an SQLite database; its exclusive transaction is held while the broker runs
+ *     owner              the process that has the lock, by its number; left behind by a kill
  *     format             one line: `chasqui 1`
  *     definitions.log    exchanges, queues, bindings
  *     messages/          segments
@@ -27,6 +28,7 @@ export interface DataDirectory {
 
 /** The longest path of a local socket on Linux, in bytes. */
 const longestSocketPath = 107
+const ownerFile = 'owner'
 /** SQLite's result code for a database that somebody else has locked. */
 const sqliteBusy = 5
 
@@ -38,14 +40,42 @@ export function openDataDirectory(directory: string): DataDirectory {
     fs.accessSync(real, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK)
     return real
   })
-  const release = lock(path)
+  const unlock = lock(path)
+  const release = (): void => {
+    // Before the lock, or it would be the next owner's that goes.
+    fs.rmSync(join(path, ownerFile), { force: true })
+    unlock()
+  }
   try {
     unusable(path, () => checkFormat(path))
     unusable(path, () => fs.mkdirSync(join(path, 'messages'), { recursive: true, mode: 0o700 }))
-    return { path, release }
+    unusable(path, () => tellOwner(path))
+    return { path, release: once(release) }
   } catch (error) {
     release()
     throw error
+  }
+}
+
+/** The process that serves the data directory, as far as it has said so and is there: for messages to people. */
+export function ownerOf(dataDirectory: string): number | undefined {
+  let text: string
+  try {
+    text = fs.readFileSync(join(dataDirectory, ownerFile), 'utf8')
+  } catch {
+    // Nobody serves it, or has not come to saying so.
+    return undefined
+  }
+  const pid = /^[1-9]\d{0,9}\n$/.test(text) ? Number(text) : 0
+  return pid > 0 && isRunning(pid) ? pid : undefined
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
 
@@ -84,6 +114,15 @@ function makePrivate(folder: string): void {
   }
 }
 
+/** A full disk must not keep a broker from starting: then nobody can be told who it is. */
+function tellOwner(path: string): void {
+  try {
+    fs.writeFileSync(join(path, ownerFile), `${process.pid}\n`, { mode: 0o600 })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+  }
+}
+
 function lock(path: string): () => void {
   const file = join(path, 'lock')
   let database: DatabaseSync | undefined
@@ -104,8 +143,15 @@ function lock(path: string): () => void {
     throw new BrokerError('directory-unusable', `The lock ${file} cannot be used: ${reason(error)}.`, error)
   }
   const held = database
+  return () => held.close()
+}
+
+function once(work: () => void): () => void {
+  let isDone = false
   return () => {
-    if (held.isOpen) held.close()
+    if (isDone) return
+    isDone = true
+    work()
   }
 }
 

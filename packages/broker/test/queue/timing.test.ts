@@ -56,6 +56,28 @@ describe('delayed messages', () => {
     expect(drain(session, 'q').map(bodyOf)).toEqual(['other', 'm'])
   })
 
+  test('[cancel] takes one out that the store brought back, and it stays out', async () => {
+    const dataDirectory = directory()
+    const at = Date.now() + hourMs
+    const first = await startBroker({ dataDirectory })
+    const { session } = openClient(first)
+    session.declareQueue({ queue: 'q', durable: true })
+    for (const id of ['a', 'b']) session.publish(message(id, { routingKey: 'q' }, due(at, id)))
+    session.publish(message('nameless', { routingKey: 'q' }, due(at)))
+    await first.close()
+    const second = await startBroker({ dataDirectory })
+    const after = openClient(second).session
+    expect(after.cancelDelayed('q', 'c')).toBe(false)
+    expect(after.cancelDelayed('q', 'a')).toBe(true)
+    expect(after.cancelDelayed('q', 'a')).toBe(false)
+    after.publish(message('c', { routingKey: 'q' }, due(at, 'c')))
+    expect(after.cancelDelayed('q', 'c')).toBe(true)
+    await second.close()
+    const third = await startBroker({ dataDirectory })
+    expect(third.vhost.inspect('q')).toMatchObject({ ready: 0, delayed: 2 })
+    expect(openClient(third).session.cancelDelayed('q', 'b')).toBe(true)
+  })
+
   test('[cancel] takes one out by its id, once, and not after it was due', async () => {
     const clock = new MovableClock()
     const broker = await startBroker({ clock })

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
-import { Broker, localSocketPath } from '@chasqui/broker'
+import { Broker, localSocketPath, ownerOf } from '@chasqui/broker'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { openDataDirectory } from '../../src/store/data-directory.ts'
 import { temporaryDirectory } from '../directory.ts'
@@ -45,6 +45,24 @@ describe('data directory', () => {
     expect(fs.statSync(directory).mode & 0o777).toBe(0o700)
     expect(fs.readFileSync(join(directory, 'format'), 'utf8')).toBe('chasqui 1\n')
     for (const name of ['definitions.log', 'format']) expect(fs.statSync(join(directory, name)).mode & 0o077).toBe(0)
+  })
+
+  test('[owner] it says which process serves it, and not one that is gone', async () => {
+    const directory = temporaryDirectory()
+    expect(ownerOf(directory)).toBeUndefined()
+    const broker = new Broker({ dataDirectory: directory })
+    await broker.start()
+    expect(ownerOf(directory)).toBe(process.pid)
+    await broker.close()
+    expect(ownerOf(directory)).toBeUndefined()
+    const other = await otherOwner(directory)
+    expect(ownerOf(directory)).toBe(other.pid)
+    const exited = once(other, 'exit')
+    other.kill('SIGKILL')
+    await exited
+    expect(ownerOf(directory)).toBeUndefined()
+    fs.writeFileSync(join(directory, 'owner'), 'nobody')
+    expect(ownerOf(directory)).toBeUndefined()
   })
 
   test('[lock] a second broker in the same process is refused, also by another name, and free after close', async () => {
