@@ -14,6 +14,12 @@ const Charge = command('payments.charge', z.object({ orderId: z.string(), amount
 const Price = request('prices.get', z.object({ sku: z.string() }), z.object({ price: z.number() }), {
   destination: 'payments',
 })
+const Rows = request(
+  'reports.rows',
+  z.object({ year: z.number() }),
+  z.object({ total: z.coerce.number<string | number>() }),
+  { stream: true },
+)
 const Bare = command<{ readonly id: number }>('bare')
 
 /** Never called: its body is for the compiler. */
@@ -61,6 +67,28 @@ export async function uses(bus: Bus): Promise<void> {
 
   const { price } = await bus.request(Price, { sku: 'x' }, { timeoutMs: 1000 })
   expectTypeOf(price).toEqualTypeOf<number>()
+  for await (const row of bus.stream(Rows, { year: 2026 }, { window: 10 })) {
+    expectTypeOf(row).toEqualTypeOf<{ total: number }>()
+  }
+  await bus.handle(Rows, async function* (query, ctx) {
+    expectTypeOf(query).toEqualTypeOf<{ year: number }>()
+    for await (const row of ctx.stream(Rows, query)) yield { total: String(row.total) }
+    yield { total: 1 }
+  })
+  // @ts-expect-error a wrong item
+  await bus.handle(Rows, async function* () {
+    yield { totals: 1 }
+  })
+  // @ts-expect-error one reply where a stream is declared
+  await bus.handle(Rows, async () => ({ total: 1 }))
+  // @ts-expect-error a stream where one reply is declared
+  await bus.handle(Price, async function* () {
+    yield { price: 1 }
+  })
+  // @ts-expect-error a stream is not requested
+  await bus.request(Rows, { year: 2026 })
+  // @ts-expect-error a request with one reply is no stream
+  bus.stream(Price, { sku: 'x' })
   // @ts-expect-error an event is not requested
   await bus.request(OrderPlaced, { orderId: '1', total: 2 })
 

@@ -8,6 +8,7 @@ import { ChasquiError } from '@chasqui/driver'
 import type { Attempt } from '../consume/incoming.ts'
 import type { PipelineFormats } from '../encode/pipeline-formats.ts'
 import type { EventHub } from '../observe/events.ts'
+import { streamOptions } from '../options.ts'
 import type { Failure } from '../retry/dead-letter.ts'
 import type { Outlets } from '../send/outlet.ts'
 import { bodyInvalid } from '../validate/validate.ts'
@@ -85,7 +86,7 @@ export class Replies {
     const ended = await this.#runs.answer(
       {
         attempt,
-        window: countOf(wire.headers[streamHeader.window]) ?? 1,
+        window: Math.min(countOf(wire.headers[streamHeader.window]) ?? 1, streamOptions.window.maximum),
         answer: (headers, body) =>
           this.#send(attempt, body === undefined ? null : body.value, headers, body === undefined),
         cleanupFailed: error =>

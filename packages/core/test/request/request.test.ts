@@ -78,6 +78,31 @@ describe('request()', () => {
     expect(ofKind(told, 'late-reply')).toMatchObject([{ type: `${price.type}.reply` }])
   })
 
+  test('the reply queue does not grow, whether or not anybody waits for what comes', async () => {
+    let queue = ''
+    const { bus, driver, told } = await alteredBus({
+      driver: real => ({
+        receive: (source, sink, options) => {
+          if (source.kind === 'reply') queue = source.name
+          return real.receive(source, sink, options)
+        },
+      }),
+    })
+    const gate = Promise.withResolvers<void>()
+    const asked = ownName()
+    await bus.handle(asked, () => gate.promise.then(() => 1), { concurrency: 100 })
+    const timedOut = Array.from({ length: 100 }, () => errorOf(bus.request(asked, 1, { timeoutMs: 50 })))
+    expect(new Set((await Promise.all(timedOut)).map(({ code }) => code))).toEqual(new Set(['request-timeout']))
+    gate.resolve()
+    await Promise.all(Array.from({ length: 100 }, () => bus.request(asked, 1)))
+    await eventually('all late ones are told', () => ofKind(told, 'late-reply').length === 100)
+    const depth = () => driver.inspector!.depth({ kind: 'reply', name: queue })
+    await eventually('nothing is left there', async () => {
+      const { ready, unsettled } = (await depth())!
+      return ready === 0 && unsettled === 0
+    })
+  })
+
   test('[signal] gives up waiting', async () => {
     const { bus } = await watchedBus()
     const abort = new AbortController()

@@ -3,6 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { type Context, command, on, request } from '@chasqui/core'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import * as z from 'zod'
+import { ReplyQueue } from '../../src/request/reply-queue.ts'
 import { alteredBus } from '../altered-driver.ts'
 import { errorOf, eventually, memoryBus, ofKind, ownName } from '../fixture.ts'
 
@@ -310,6 +311,42 @@ async function pair() {
 
 describe('a stream whose other side is lost', () => {
   afterEach(() => void vi.useRealTimers())
+
+  test('breaks when the requester’s connection is lost, and what comes of it later is told that nobody reads', async () => {
+    const { bus, sinks, told } = await alteredBus({})
+    const rows = Rows()
+    await bus.handle(rows, async function* () {
+      for (let n = 0; ; n++) yield { n }
+    })
+    const stream = bus.stream(rows, { count: 1 }, { window: 5 })
+    await stream.next()
+    for (const sink of sinks) if (sink instanceof ReplyQueue) await sink.revoke()
+    const error = await errorOf(async () => {
+      for await (const _ of stream);
+    })
+    expect(error).toMatchObject({ code: 'stream-broken', message: expect.stringContaining('connection') })
+    await eventually('the generator ended', () => ofKind(told, 'streamed').length === 1)
+    expect(ofKind(told, 'streamed')[0]).toMatchObject({ end: 'left' })
+  })
+
+  test('its handler is not retried for what the end of the generator throws; that is told as hook-failed', async () => {
+    const bus = await memoryBus()
+    const rows = Rows()
+    const failing = () => {
+      throw new Error('clean-up failed')
+    }
+    await bus.handle(rows, async function* () {
+      try {
+        for (let n = 0; ; n++) yield { n }
+      } finally {
+        failing()
+      }
+    })
+    for await (const _ of bus.stream(rows, { count: 1 })) break
+    await eventually('told', () => ofKind(bus.told, 'hook-failed').length === 1)
+    await eventually('handled', () => ofKind(bus.told, 'handled').length === 1)
+    expect(ofKind(bus.told, 'attempt-failed')).toEqual([])
+  })
 
   test('breaks when its handler is taken away after items were taken; the message is not lost', async () => {
     const [asker, first] = await pair()
