@@ -6,22 +6,26 @@
  *   [expiration] [message-id] [timestamp u64] [type] [user-id] [app-id] [cluster-id]     those whose flag is set
  */
 import { AmqpError, BASIC_PUBLISH, maxTableDepth } from '@chasqui/amqp'
+import { directReplyName } from '../vhost/direct-replies.ts'
 
 /** What the broker itself must know of a message's properties, as bits. */
 export const PERSISTENT = 1
 export const HAS_EXPIRATION = 2
 export const HAS_USER_ID = 4
+/** Replies may go to `amq.rabbitmq.reply-to`; its length says so, and is no proof. */
+export const MAY_WANT_DIRECT_REPLY = 8
 
 const contentType = 0x8000
 const contentEncoding = 0x4000
 const headers = 0x2000
 const deliveryMode = 0x1000
 const priority = 0x0800
+const replyTo = 0x0200
 const expiration = 0x0100
 const userId = 0x0010
 const unknown = 0x0003
 /** Short strings between the priority and the timestamp, and those behind it. */
-const stringsBeforeTimestamp = [0x0400, 0x0200, expiration, 0x0080] as const
+const stringsBeforeTimestamp = [0x0400, replyTo, expiration, 0x0080] as const
 const timestamp = 0x0040
 const stringsBehindTimestamp = [0x0020, userId, 0x0008, 0x0004] as const
 
@@ -44,7 +48,11 @@ export function checkProperties(buffer: Buffer, start: number, end: number): num
   if ((flags & priority) !== 0 && ++at > end) refuse('they are cut short')
   // Most messages have none of the rest.
   if ((flags & 0x07fc) === 0) return found
-  for (const flag of stringsBeforeTimestamp) if ((flags & flag) !== 0) at = behindString(buffer, at, end)
+  for (const flag of stringsBeforeTimestamp) {
+    if ((flags & flag) === 0) continue
+    if (flag === replyTo && buffer[at] === directReplyName.length) found |= MAY_WANT_DIRECT_REPLY
+    at = behindString(buffer, at, end)
+  }
   if ((flags & timestamp) !== 0) {
     at += 8
     if (at > end) refuse('they are cut short')

@@ -15,6 +15,7 @@ import type { DeathReason, Queue } from '../queue/queue.ts'
 import { expiryOf, keyIn, notBeforeIn } from '../queue/timing.ts'
 import type { Exchange } from '../router/exchange.ts'
 import type { Addition, Note, RecordPlace, Settlement, Store } from '../store/store.ts'
+import type { DirectReplies } from './direct-replies.ts'
 import type { Memory } from './memory.ts'
 import { exchangeMissing } from './refusal.ts'
 import type { Topology } from './topology.ts'
@@ -46,19 +47,20 @@ export class Placement {
   store: Store | undefined
   readonly #vhostName: string
   readonly #topology: Topology
+  readonly #replies: DirectReplies
   readonly #memory: Memory
   readonly #clock: Clock
   readonly #onUnreadable: (place: RecordPlace) => void
 
   constructor(
-    vhostName: string,
-    topology: Topology,
+    vhost: { readonly name: string; readonly topology: Topology; readonly replies: DirectReplies },
     memory: Memory,
     clock: Clock,
     onUnreadable: (place: RecordPlace) => void,
   ) {
-    this.#vhostName = vhostName
-    this.#topology = topology
+    this.#vhostName = vhost.name
+    this.#topology = vhost.topology
+    this.#replies = vhost.replies
     this.#memory = memory
     this.#clock = clock
     this.#onUnreadable = onUnreadable
@@ -69,7 +71,11 @@ export class Placement {
     const { exchange: exchangeName, routingKey } = message
     if (exchangeName === '') {
       const queue = this.#topology.queues.get(routingKey)
-      if (queue === undefined) return nowhere
+      if (queue === undefined) {
+        // Which counts as unroutable all the same, as in RabbitMQ.
+        this.#replies.deliver(message)
+        return nowhere
+      }
       if (queue.full) return { routed: 1, rejected: true, commit: 0 }
       return { routed: 1, rejected: false, commit: this.#pushOne(message, queue, undefined) }
     }
@@ -131,7 +137,10 @@ export class Placement {
       for (const { envelope, stored } of envelopes) if (stored) envelope.place = places[next++]
     }
     for (const [index, { message, queues }] of routed.entries()) {
-      if (queues.length === 0) continue
+      if (queues.length === 0) {
+        if (message.exchange === '') this.#replies.deliver(message)
+        continue
+      }
       const { envelope } = envelopes[index]!
       this.#memory.hold(envelope)
       this.#pushed(envelope, this.#fill(envelope, queues, message.persistent))

@@ -9,9 +9,10 @@ import { Consumer, type ConsumerSession } from '../queue/consumer.ts'
 import type { Item } from '../queue/item.ts'
 import type { Queue } from '../queue/queue.ts'
 import { type Consume, orderIn, priorityIn } from './consume.ts'
+import { directReplyName, isReplyName, ReplyConsumer } from './direct-replies.ts'
 import { OutgoingDelivery } from './outgoing-delivery.ts'
 import type { Published } from './placement.ts'
-import { preconditionFailed } from './refusal.ts'
+import { preconditionFailed, queueMissing } from './refusal.ts'
 import type { ExchangeDeclaration, QueueDeclaration } from './topology.ts'
 import { Transaction } from './transaction.ts'
 import { Unsettled } from './unsettled.ts'
@@ -64,6 +65,7 @@ export class Session implements ConsumerSession {
   #consumed = 0
   #flowing = true
   #waitsForFlush = false
+  #replies: ReplyConsumer | undefined
   /** Present once the session is transactional. */
   #transaction: Transaction | undefined
 
@@ -92,6 +94,11 @@ export class Session implements ConsumerSession {
     commit: number
   } {
     this.#checkOpen()
+    if (isReplyName(declaration.queue)) {
+      // Whatever is asked for, it is only looked at (RabbitMQ, "Direct Reply-to").
+      if (!this.#vhost.replies.has(declaration.queue)) throw queueMissing(declaration.queue, this.#vhost.name)
+      return { queue: declaration.queue, messageCount: 0, consumerCount: 1, commit: 0 }
+    }
     const result = this.#vhost.topology.declareQueue(this, declaration)
     this.#lastQueue = result.queue
     return result
@@ -212,9 +219,9 @@ export class Session implements ConsumerSession {
 
   consume(request: Consume): string {
     this.#checkOpen()
+    if (request.queue === directReplyName) return this.#consumeReplies(request)
     const queue = this.#vhost.topology.queueFor(this, this.#named(request.queue))
-    const tag = request.consumerTag || this.#vhost.topology.makeName('amq.ctag-')
-    if (this.#consumers.has(tag)) throw AmqpError.of('not-allowed', `attempt to reuse consumer tag '${tag}'`)
+    const tag = this.#newTag(request)
     const isShared = queue.consumers.length > 0 || queue.settings.singleActiveConsumer
     if (queue.exclusivelyConsumed || (request.exclusive && isShared)) {
       throw AmqpError.of('access-refused', `${this.#vhost.topology.describe('queue', queue.name)} in exclusive use`)
@@ -241,6 +248,10 @@ export class Session implements ConsumerSession {
 
   /** Ends the consumer; what it has unsettled stays its session's. An unknown tag is no error. */
   cancel(consumerTag: string): void {
+    if (this.#replies?.tag === consumerTag) {
+      this.#closeReplies()
+      return
+    }
     const consumer = this.#consumers.get(consumerTag)
     if (consumer === undefined) return
     this.#consumers.delete(consumerTag)
@@ -265,6 +276,11 @@ export class Session implements ConsumerSession {
       this.#vhost.noteDelivered()
     }
     return Object.assign(delivery, { remaining: queue.length })
+  }
+
+  /** Where replies to this session go; undefined while it does not consume `amq.rabbitmq.reply-to`. */
+  get replyAddress(): string | undefined {
+    return this.#replies?.address
   }
 
   /** Takes back a message that is not due yet, by its id; false where the queue has none of it. */
@@ -294,7 +310,9 @@ export class Session implements ConsumerSession {
   /** `false`: no deliveries until `true`. What is on its way already still comes. */
   flow(active: boolean): void {
     this.#flowing = active
-    if (active) this.#offerAll()
+    if (!active) return
+    this.#offerAll()
+    if (this.#replies !== undefined) this.#flushLater()
   }
 
   // Settling
@@ -397,6 +415,7 @@ export class Session implements ConsumerSession {
     if (this.#transaction !== undefined) this.rollback()
     this.closed = true
     this.#flowing = false
+    this.#closeReplies()
     const queues = new Set<Queue>()
     for (const consumer of this.#consumers.values()) {
       this.#giveBackBatch(consumer)
@@ -434,14 +453,28 @@ export class Session implements ConsumerSession {
     const batch = this.#batches.get(consumer)
     if (batch === undefined) this.#batches.set(consumer, [delivery])
     else batch.push(delivery)
-    if (this.#waitsForFlush) return
-    this.#waitsForFlush = true
-    this.#vhost.flushLater(this)
+    this.#flushLater()
+  }
+
+  /** A reply for this session, see direct-replies.ts. */
+  takeReply(message: BrokerMessage): void {
+    const replies = this.#replies!
+    // The tag is that of the next delivery that may be settled, as RabbitMQ has it: this one cannot be.
+    if (replies.add(this.#unsettled.nextTag, message)) {
+      this.#flushLater()
+    } else if (!replies.dropping) {
+      replies.dropping = true
+      this.#vhost.warn(`Replies to the consumer ${replies.tag} are dropped until its client reads what it is sent.`)
+    }
   }
 
   /** Hands the gathered batches over. */
   flush(): void {
     this.#waitsForFlush = false
+    if (this.#replies !== undefined && this.#flowing) {
+      const replies = this.#replies.take()
+      if (replies.length > 0) this.#options.onDeliveries(replies)
+    }
     for (const [consumer, batch] of this.#batches) {
       this.#batches.delete(consumer)
       if (consumer.noAck) for (const delivery of batch) delivery.queue.settle(delivery.item)
@@ -460,6 +493,33 @@ export class Session implements ConsumerSession {
     if (!this.closed) return
     if (this.#vhost.closed) throw AmqpError.of('connection-forced', 'the broker is closed')
     throw AmqpError.of('channel-error', 'the session is closed')
+  }
+
+  #newTag({ consumerTag }: Consume): string {
+    if (consumerTag && this.#consumers.has(consumerTag)) {
+      throw AmqpError.of('not-allowed', `attempt to reuse consumer tag '${consumerTag}'`)
+    }
+    return consumerTag || this.#vhost.topology.makeName('amq.ctag-')
+  }
+
+  #consumeReplies(request: Consume): string {
+    const tag = this.#newTag(request)
+    if (!request.noAck) throw preconditionFailed('reply consumer cannot acknowledge')
+    if (this.#replies !== undefined) throw preconditionFailed('reply consumer already set')
+    this.#replies = new ReplyConsumer(tag, this.#vhost.replies.open(this))
+    return tag
+  }
+
+  #closeReplies(): void {
+    if (this.#replies === undefined) return
+    this.#vhost.replies.close(this.#replies.address)
+    this.#replies = undefined
+  }
+
+  #flushLater(): void {
+    if (this.#waitsForFlush) return
+    this.#waitsForFlush = true
+    this.#vhost.flushLater(this)
   }
 
   #transactionOf(): Transaction {

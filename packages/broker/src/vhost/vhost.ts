@@ -14,6 +14,7 @@ import { moveKey, type RecoveryTarget } from '../store/recovery.ts'
 import type { Definition, RecordPlace, RecoveredMessage, Settlement, Store } from '../store/store.ts'
 import { Alarms } from './alarms.ts'
 import { CommitWaiters } from './commit-waiters.ts'
+import { DirectReplies } from './direct-replies.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { Memory } from './memory.ts'
 import { Placement } from './placement.ts'
@@ -51,6 +52,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
   readonly name: string
   readonly topology: Topology
   readonly placement: Placement
+  readonly replies = new DirectReplies()
   closed = false
   readonly #clock: Clock
   readonly #onWarning: (sentence: string) => void
@@ -78,7 +80,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     this.topology = new Topology(options.name, this)
     this.#traffic = new TrafficSampler(() => this.topology.queues.values())
     this.#memory = new Memory(options.memoryLimitBytes, () => this.#tellBlocked())
-    this.placement = new Placement(options.name, this.topology, this.#memory, options.clock, options.onUnreadable)
+    this.placement = new Placement(this, this.#memory, options.clock, options.onUnreadable)
     this.#dispatcher = new Dispatcher(
       () => this.noteDelivered(),
       (session, error) => {
@@ -255,6 +257,11 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
   /** A consumer of this queue ended. */
   consumerGone(queue: Queue): void {
     if (queue.autoDelete && !queue.deleted && queue.consumers.length === 0) this.topology.removeQueue(queue)
+  }
+
+  /** Tells, in a sentence, of what went wrong without anybody's call failing. */
+  warn(sentence: string): void {
+    this.#onWarning(sentence)
   }
 
   /** See Memory. */

@@ -93,7 +93,10 @@ export class Dialogue {
       if (typeof value === 'bigint') return `${value}n`
       return key === 'time' ? 'TIME' : value
     })
-    return `${methodNames.get(id)} ${text.replaceAll(this.name, 'NAME').replaceAll(/amq\.(ctag|gen)-[\w-]+/g, 'amq.$1-...')}`
+    return `${methodNames.get(id)} ${text
+      .replaceAll(this.name, 'NAME')
+      .replaceAll(/amq\.(ctag|gen)-[\w-]+/g, 'amq.$1-...')
+      .replaceAll(/amq\.rabbitmq\.reply-to\.[\w.+/=-]+/g, 'REPLY-ADDRESS')}`
   }
 }
 

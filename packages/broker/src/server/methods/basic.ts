@@ -23,11 +23,13 @@ import {
   type Method,
 } from '@chasqui/amqp'
 import type { BrokerMessage, Delivery } from '../../message.ts'
+import { DerivedMessage } from '../../queue/dead-letter.ts'
 import { checkExpiration, notBeforeHeader } from '../../queue/timing.ts'
+import { directReplyName } from '../../vhost/direct-replies.ts'
 import { OutgoingDelivery } from '../../vhost/outgoing-delivery.ts'
 import type { Channel } from '../channel.ts'
 import { IncomingMessage } from '../incoming-message.ts'
-import { checkProperties, HAS_EXPIRATION, HAS_USER_ID, PERSISTENT } from '../property-check.ts'
+import { checkProperties, HAS_EXPIRATION, HAS_USER_ID, MAY_WANT_DIRECT_REPLY, PERSISTENT } from '../property-check.ts'
 import { answerQueueList, queueListName } from '../queue-list.ts'
 import { sendReturn } from './return.ts'
 import { unimplemented } from './unimplemented.ts'
@@ -108,7 +110,7 @@ export function onPublish(
   if (method.id !== BASIC_PUBLISH) throw unimplemented()
   if (method.immediate) throw AmqpError.of('not-implemented', 'immediate=true')
   const found = checkProperties(header, start, end)
-  const message = new IncomingMessage(
+  const incoming = new IncomingMessage(
     method.exchange,
     method.routingKey,
     header,
@@ -118,7 +120,7 @@ export function onPublish(
     (found & PERSISTENT) !== 0,
     (found & HAS_EXPIRATION) !== 0 || header.indexOf(notBeforeHeader, start, 'latin1') >= 0,
   )
-  if (found > PERSISTENT) checkRareProperties(channel, message, found)
+  const message = found > PERSISTENT ? withRareProperties(channel, incoming, found) : incoming
   if (channel.session.transactional) {
     channel.session.publishLater(message, method.mandatory)
     return
@@ -154,8 +156,8 @@ function onTheWire(delivery: Delivery): BrokerMessage {
   return delivery instanceof OutgoingDelivery ? delivery.wireMessage : delivery.message
 }
 
-function checkRareProperties(channel: Channel, message: IncomingMessage, found: number): void {
-  const { expiration, userId } = message.properties
+function withRareProperties(channel: Channel, message: IncomingMessage, found: number): BrokerMessage {
+  const { expiration, userId, replyTo } = message.properties
   if ((found & HAS_USER_ID) !== 0 && userId !== channel.user) {
     throw AmqpError.of(
       'precondition-failed',
@@ -163,4 +165,8 @@ function checkRareProperties(channel: Channel, message: IncomingMessage, found: 
     )
   }
   if ((found & HAS_EXPIRATION) !== 0) checkExpiration(expiration!)
+  if ((found & MAY_WANT_DIRECT_REPLY) === 0 || replyTo !== directReplyName) return message
+  const { replyAddress } = channel.session
+  if (replyAddress === undefined) throw AmqpError.of('precondition-failed', 'fast reply consumer does not exist')
+  return new DerivedMessage(message, { properties: { ...message.properties, replyTo: replyAddress } })
 }

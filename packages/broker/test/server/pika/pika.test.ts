@@ -37,4 +37,12 @@ describe.runIf(pikaPython)('pika', () => {
     expect(await program.line()).toBe('unblocked')
     expect(await program.ended).toBe(0)
   })
+
+  test('[pika] asks and is answered by direct reply-to', async () => {
+    const { port } = await serve()
+    const program = python('direct_reply.py', port)
+    const expected = Object.fromEntries(Array.from({ length: 50 }, (_, number) => [`${number}`, 2 * number]))
+    expect(JSON.parse(await program.line())).toEqual(expected)
+    expect(await program.ended).toBe(0)
+  })
 })
