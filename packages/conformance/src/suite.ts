@@ -3,6 +3,7 @@ import { randomBytes, randomInt } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Capabilities } from '@chasqui/driver'
+import { batches } from './batches.ts'
 import { crashes } from './crashes.ts'
 import { delivery } from './delivery.ts'
 import { eventually, settled } from './eventually.ts'
@@ -26,6 +27,7 @@ export const scenarios: readonly Scenario[] = [
   ...settlement,
   ...handling,
   ...failures,
+  ...batches,
   ...order,
   ...lifecycle,
   ...faults,
