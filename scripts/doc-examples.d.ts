@@ -14,6 +14,8 @@ declare const on: Core['on']
 declare const ChargeCard: import('chasqui').CommandContract<Charge>
 declare const RefundCard: import('chasqui').CommandContract<Charge>
 declare const OrderPlaced: import('chasqui').EventContract<Order>
+declare const charge: Charge
+declare const order: Order
 declare function alreadyCharged(orderId: string): Promise<boolean>
 declare function bill(order: Order): void
 declare function record(order: Order): void
