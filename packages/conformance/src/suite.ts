@@ -20,6 +20,7 @@ import type { DriverReport, ScenarioResult } from './report.ts'
 import type { Outcome, Scenario } from './scenario.ts'
 import { settlement } from './settlement.ts'
 import { Stage } from './stage.ts'
+import { streams } from './streams.ts'
 
 /** All scenarios, in the order of their numbers. */
 export const scenarios: readonly Scenario[] = [
@@ -35,6 +36,7 @@ export const scenarios: readonly Scenario[] = [
   ...patterns,
   ...crashes,
   ...liveness,
+  ...streams,
 ].sort((a, b) => a.number - b.number)
 
 const defaultTimeoutMs = 60_000
