@@ -141,3 +141,24 @@ test('a delayed attempt, by a copy that waits in the engine, is still of the con
   const expected = { correlationId: id, causationId: id, tenantId: 'acme' }
   expect(seen).toEqual([expected, expected])
 })
+
+test('each item of a batch carries its own conversation on, and sendBatch that of its handler', async () => {
+  const bus = await memoryBus()
+  const [gathered, queue, last] = [ownName(), ownName(), ownName()]
+  const seen: Record<string, object> = {}
+  await bus.handle(last, (body, ctx) => {
+    seen[String(body)] = ids(ctx)
+  })
+  await bus.handleBatch(
+    gathered,
+    async items => {
+      for (const item of items) await item.ctx.send(last, item.body)
+    },
+    { size: 2, maxAgeMs: 10_000 },
+  )
+  await bus.handle(queue, (_, ctx) => ctx.sendBatch(last, ['by sendBatch']))
+  const [first, second, third] = [await begin(gathered, 'a'), await begin(gathered, 'b'), await begin(queue)]
+  await eventually('all three came', () => Object.keys(seen).length === 3)
+  const of = (id: string) => ({ correlationId: id, causationId: id, tenantId: 'acme' })
+  expect(seen).toEqual({ a: of(first), b: of(second), 'by sendBatch': of(third) })
+})
