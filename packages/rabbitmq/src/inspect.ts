@@ -2,6 +2,10 @@
  * Every queue of the virtual host, as RabbitMQ's management interface tells it (RabbitMQ, "Management HTTP API",
  * GET /api/queues/vhost). AMQP itself knows no list of queues.
  */
+import { request as requestPlain } from 'node:http'
+import { request as requestTls } from 'node:https'
+import { text } from 'node:stream/consumers'
+import type { SecureContextOptions } from 'node:tls'
 import { ChasquiError, type QueueInfo } from '@chasqui/driver'
 
 export interface ManagementAccess {
@@ -10,6 +14,8 @@ export interface ManagementAccess {
   readonly vhost: string
   readonly username: string
   readonly password: string
+  /** For `https://`. */
+  readonly tls?: SecureContextOptions & { readonly servername?: string; readonly rejectUnauthorized?: boolean }
 }
 
 /** How long the interface may take, in milliseconds. It gathers from every node, but from memory. */
@@ -22,16 +28,13 @@ const timeoutMs = 10_000
  * Rejects with `connect-failed` where nothing answers or what answers is no management interface, and with
  * `authentication-failed` or `access-refused`.
  */
-export async function listQueues({ url, vhost, username, password }: ManagementAccess): Promise<readonly QueueInfo[]> {
-  const authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`
-  let response: Response
+export async function listQueues(access: ManagementAccess): Promise<readonly QueueInfo[]> {
+  const { url, vhost, username } = access
+  let response: Answer
   let rows: unknown
   try {
-    response = await fetch(`${url}/api/queues/${encodeURIComponent(vhost)}`, {
-      headers: { authorization, accept: 'application/json' },
-      signal: AbortSignal.timeout(timeoutMs),
-    })
-    rows = response.ok ? await response.json() : undefined
+    response = await get(`${url}/api/queues/${encodeURIComponent(vhost)}`, access)
+    rows = response.status === 200 ? JSON.parse(response.body) : undefined
   } catch (cause) {
     throw new ChasquiError(
       'connect-failed',
@@ -61,6 +64,28 @@ export async function listQueues({ url, vhost, username, password }: ManagementA
     )
   }
   return rows.filter(isRecord).map(infoOf).toSorted(byName)
+}
+
+interface Answer {
+  readonly status: number
+  readonly body: string
+}
+
+/** With the authorities and the certificate of the connection, which the global `fetch` cannot be given. */
+function get(url: string, { username, password, tls }: ManagementAccess): Promise<Answer> {
+  const answer = Promise.withResolvers<Answer>()
+  const options = {
+    auth: `${username}:${password}`,
+    headers: { accept: 'application/json' },
+    signal: AbortSignal.timeout(timeoutMs),
+  }
+  const request = url.startsWith('https:') ? requestTls(url, { ...options, ...tls }) : requestPlain(url, options)
+  request.on('error', answer.reject)
+  request.on('response', response => {
+    text(response).then(body => answer.resolve({ status: response.statusCode ?? 0, body }), answer.reject)
+  })
+  request.end()
+  return answer.promise
 }
 
 function infoOf(row: Record<string, unknown>): QueueInfo {

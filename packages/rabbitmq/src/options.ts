@@ -21,8 +21,8 @@ export interface RabbitmqOptions {
   readonly mechanism?: 'PLAIN' | 'EXTERNAL'
   /**
    * RabbitMQ's management interface, `http://host:15672` or behind `https://`, for the list of all queues. It is asked
-   * as the user of the connection. Default: port 15672 of the first host is tried; where nothing answers, the queues
-   * that this connection uses are all that is listed.
+   * as the user of the connection, and with its `tls`. Default: port 15672 of the first host is tried, 15671 with TLS for
+   * `amqps://`; where nothing answers, the queues that this connection uses are all that is listed.
    */
   readonly managementUrl?: string
 }
@@ -35,7 +35,7 @@ export const engineOptions = {
   maxUnconfirmed: { default: 4096, min: 1, max: 65_535, unit: 'messages' },
   mechanism: { default: 'PLAIN', choices: ['PLAIN', 'EXTERNAL'] },
   managementUrl: {
-    defaultText: 'port 15672 of the first host, if something answers there',
+    defaultText: 'port 15672 of the first host (15671 with TLS for `amqps://`), if something answers there',
     bounds: 'an http or https URL',
   },
 } as const satisfies Record<keyof RabbitmqOptions, OptionInfo>
@@ -59,6 +59,8 @@ type EngineSettings = Required<Omit<RabbitmqOptions, 'managementUrl'>> & Pick<Ra
 
 /** Where RabbitMQ's management interface listens unless it is told otherwise. */
 const managementPort = 15_672
+/** The same with TLS: a password that was given for an encrypted connection does not leave it. */
+const managementTlsPort = 15_671
 
 /** RabbitMQ's own account for local use, which it accepts over loopback only. */
 const defaultAccount = { username: 'guest', password: 'guest' } as const
@@ -83,10 +85,15 @@ export function readOptions(options: OpenOptions): Settings {
     )
   }
   const endpoints = urls.flatMap(url => endpointsOf(url, options, engine))
-  const { host, vhost = '/', username = '', password = '' } = endpoints[0]!
-  const url = engine.managementUrl ?? `http://${host?.includes(':') ? `[${host}]` : host}:${managementPort}`
-  const management = { url, vhost, username, password, isGiven: engine.managementUrl !== undefined }
+  const { host = '', vhost = '/', username = '', password = '', tls } = endpoints[0]!
+  const url = engine.managementUrl ?? managementUrlOf(host, tls !== undefined)
+  const management = { url, vhost, username, password, tls, isGiven: engine.managementUrl !== undefined }
   return { endpoints, engine, management }
+}
+
+function managementUrlOf(host: string, isEncrypted: boolean): string {
+  const name = host.includes(':') ? `[${host}]` : host
+  return isEncrypted ? `https://${name}:${managementTlsPort}` : `http://${name}:${managementPort}`
 }
 
 function endpointsOf(url: ParsedUrl, options: OpenOptions, engine: EngineSettings): ConnectionOptions[] {

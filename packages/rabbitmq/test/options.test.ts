@@ -38,10 +38,16 @@ describe('readOptions', () => {
       vhost: 'v',
       username: 'u',
       password: 'p',
+      tls: undefined,
       isGiven: false,
     })
     const given = read({ engine: { managementUrl: 'https://proxy/rabbit/' } })
     expect(given.management).toMatchObject({ url: 'https://proxy/rabbit', isGiven: true })
+  })
+
+  test('[managementUrl] of an encrypted connection is encrypted too, with the same authorities', () => {
+    const { management } = read({ urls: ['amqps://u:p@host'], tls: { ca: 'PEM' } })
+    expect(management).toMatchObject({ url: 'https://host:15671', tls: { ca: 'PEM', rejectUnauthorized: true } })
   })
 
   test('[urls] a list and a URL of several hosts are one list of endpoints, in order', () => {

@@ -77,7 +77,9 @@ describe.runIf(brokerUrl)('a broker of our own', () => {
     return { url: `amqps://localhost:${port}`, tls: { ca: ca!, cert: cert!, key: key! } }
   }
 
-  test('[queues] the management interface tells of every queue; where it is off, those of our own are told', async () => {
+  test('[queues] the management interface tells of every queue; where it is off, those of our own are told', {
+    timeout: 90_000,
+  }, async () => {
     const driver = await openWithQueue()
     const plain = (await driver.inspector!.queues!()).map(info => info.name)
     expect(plain).toContain(name)
@@ -85,15 +87,26 @@ describe.runIf(brokerUrl)('a broker of our own', () => {
     const idle = await openDriver({ urls: [broker.url] })
     await expect(idle.inspector!.queues!()).rejects.toMatchObject({ code: 'unsupported' })
 
-    const port = await freePort()
-    await enablePlugin('rabbitmq_management', [
+    const [port, tlsPort] = [await freePort(), await freePort()]
+    const pem = (file: string) => join(directory, 'certificates', file)
+    await enablePlugin(
       'rabbitmq_management',
-      'tcp_config',
-      `[{port, ${port}}, {ip, "127.0.0.1"}]`,
-    ])
+      ['rabbitmq_management', 'tcp_config', `[{port, ${port}}, {ip, "127.0.0.1"}]`],
+      [
+        'rabbitmq_management',
+        'ssl_config',
+        `[{port, ${tlsPort}}, {ip, "127.0.0.1"}, {certfile, "${pem('server.pem')}"}, {keyfile, "${pem('server.key')}"}]`,
+      ],
+    )
     const managementUrl = `http://127.0.0.1:${port}`
     const other = await openDriver({ urls: [broker.url], engine: { managementUrl } })
     expect((await other.inspector!.queues!()).map(info => info.name)).toContain(name)
+    const encrypted = await openDriver({
+      urls: [broker.tlsUrl],
+      tls: { ca: await readFile(broker.caPath) },
+      engine: { managementUrl: `https://localhost:${tlsPort}` },
+    })
+    expect((await encrypted.inspector!.queues!()).map(info => info.name)).toContain(name)
     await driver.send(toQueue(name, ...texts(7)), inSeconds(10))
     const sink = new Collector()
     const receiver = await driver.receive({ kind: 'queue', name }, sink, { window: 3, order: 'none' })
