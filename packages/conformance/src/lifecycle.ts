@@ -159,6 +159,7 @@ export const lifecycle: readonly Scenario[] = [
   {
     number: 48,
     title: 'close() drains: intake stops, handlers finish, settlements flush, then the connection closes',
+    source: 'nestjs/nest#4076',
     async run(stage) {
       const [bus, other] = [await stage.connect(), await stage.connect()]
       const queue = stage.name('queue')
@@ -277,6 +278,7 @@ export const lifecycle: readonly Scenario[] = [
   {
     number: 54,
     title: 'health() is true on start, false when the engine is gone, true after recovery, and never throws',
+    source: 'tulios/kafkajs#1010, OptimalBits/bull#925',
     timeoutMs: 120_000,
     async run(stage) {
       const bus = await stage.connect()
@@ -287,15 +289,20 @@ export const lifecycle: readonly Scenario[] = [
       if (stage.process !== undefined) {
         await stage.process.keepDeclarations?.()
         await stage.process.kill()
-        await eventually(
-          async () => !(await health()),
-          () => 'health() to turn false without an engine',
-        )
-        const { details } = await bus.health()
-        assert.ok(
-          details.some(({ ok, reason }) => !ok && reason !== undefined && reason !== ''),
-          `a reason is given: ${JSON.stringify(details)}`,
-        )
+        if (stage.capabilities.properties.takesOver) {
+          // The gap may be shorter than a look at it.
+          await eventually(health, () => 'health() to be true with another process in its place')
+        } else {
+          await eventually(
+            async () => !(await health()),
+            () => 'health() to turn false without an engine',
+          )
+          const { details } = await bus.health()
+          assert.ok(
+            details.some(({ ok, reason }) => !ok && reason !== undefined && reason !== ''),
+            `a reason is given: ${JSON.stringify(details)}`,
+          )
+        }
         await stage.process.start()
         await eventually(health, () => 'health() to turn true again')
         await bus.send(stage.name('queue'), 'after it')

@@ -1,11 +1,23 @@
+import { existsSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { open } from '@chasqui/embedded'
-import { afterAll, beforeAll, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, test } from 'vitest'
 import { freeze } from '../../../scripts/brokers/process.ts'
+import { eventually } from '../src/eventually.ts'
 import { registerConformance } from '../src/suite.ts'
 import { startWorker } from '../src/worker-process.ts'
+
+let servesElsewhere = () => true
+
+// After a scenario in which the owner died this process may serve. Its buses are closed by now, so the other one is next.
+beforeEach(() =>
+  eventually(
+    () => servesElsewhere(),
+    () => 'the other process to serve',
+  ),
+)
 
 // Another process owns the directory; the buses of the scenarios join it through its local socket.
 registerConformance(
@@ -14,8 +26,13 @@ registerConformance(
     open,
     async start() {
       const folder = await mkdtemp(join(tmpdir(), 'chasqui-embedded-'))
-      const url = `embedded:${join(folder, 'data')}`
+      const data = join(folder, 'data')
+      const url = `embedded:${data}`
       let owner = await startWorker({ do: 'stay', url })
+      servesElsewhere = () => {
+        const said = join(data, 'owner')
+        return existsSync(said) && readFileSync(said, 'utf8') === `${owner.pid}\n`
+      }
       return {
         url,
         process: {

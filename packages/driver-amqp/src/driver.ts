@@ -35,7 +35,7 @@ import { type Address, addressOf } from './address.ts'
 import { backoffMs } from './backoff.ts'
 import { DelayPreparations, type DelayRoutes, isDelayed } from './delays.ts'
 import { depthOf, depthsOf } from './depth.ts'
-import { isLoss, refusal, textOf } from './failures.ts'
+import { hasReplyCode, isLoss, refusal, replyCode, textOf } from './failures.ts'
 import { notOrdered } from './lanes.ts'
 import { Link } from './link.ts'
 import { OrderedReceiver } from './ordered-receiver.ts'
@@ -50,6 +50,8 @@ export interface AmqpDriverOptions {
   readonly endpoints: readonly ConnectionOptions[]
   /** How long opening may take, in milliseconds, and each attempt to reconnect. */
   readonly connectTimeoutMs: number
+  /** How long to wait before each attempt to reconnect, in milliseconds. Default: doubling, up to 5 s. */
+  readonly reconnectPauseMs?: number
   /**
    * What the broker can do, by what it tells of itself (AMQP 0-9-1 section 1.4.2.2, server-properties). Of order and
    * delay, `native` means that the broker does it when asked (`orderArgument`; the header `chasqui_not_before`),
@@ -64,6 +66,11 @@ export interface AmqpDriverOptions {
   readonly delays?: DelayRoutes
   /** Every queue there is, where the engine has a way to tell; resolves `undefined` where it has none now. */
   readonly listQueues?: (connection: Connection) => Promise<readonly QueueInfo[] | undefined>
+  /**
+   * The broker confirms all that it has taken before it closes a connection because it stops (AMQP 0-9-1 reply code 320):
+   * what is unconfirmed then is sent again. Default false.
+   */
+  readonly confirmsBeforeClosing?: boolean
   /** How many messages may be published and not confirmed. Default 4,096. */
   readonly maxUnconfirmed?: number
   /** Puts the failure of a first connection into the engine's own words. */
@@ -120,6 +127,8 @@ class AmqpDriver implements Driver {
       addressOf: outgoing => this.#addressOf(outgoing),
       delays: () => this.#delays,
       recreate: outgoing => this.#recreate(outgoing),
+      hasNotArrived: reason =>
+        options.confirmsBeforeClosing === true && hasReplyCode(reason, replyCode.connectionForced),
       obstacle: () => this.#obstacle(),
     })
     this.#preparations = new DelayPreparations({
@@ -148,6 +157,7 @@ class AmqpDriver implements Driver {
     const shared = {
       endpoints: options.endpoints,
       connectTimeoutMs: options.connectTimeoutMs,
+      reconnectPauseMs: options.reconnectPauseMs,
       changed: () => this.#update(),
       explain: options.explain,
     }

@@ -23,6 +23,8 @@ export interface LinkOptions {
   readonly endpoints: readonly ConnectionOptions[]
   /** How long one attempt may take, in milliseconds; the first connection, all endpoints together. */
   readonly connectTimeoutMs: number
+  /** How long to wait before each attempt to reconnect, in milliseconds. Default: doubling, up to 5 s. */
+  readonly reconnectPauseMs?: number | undefined
   /** Makes a new connection useful. What it throws ends the connection; the next attempt follows. */
   restore(connection: Connection): Promise<void>
   /** The state has changed. */
@@ -192,8 +194,9 @@ export class Link {
   }
 
   #retryLater(): void {
-    const rounds = Math.floor(this.#attempt / this.#options.endpoints.length)
-    this.#retryTimer = setTimeout(() => this.#retry(), backoffMs(rounds))
+    const { endpoints, reconnectPauseMs } = this.#options
+    const rounds = Math.floor(this.#attempt / endpoints.length)
+    this.#retryTimer = setTimeout(() => this.#retry(), reconnectPauseMs ?? backoffMs(rounds))
   }
 
   #retry(): void {

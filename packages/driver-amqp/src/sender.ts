@@ -5,7 +5,8 @@
  *
  * A message waits while the connection is away, blocked or behind with writing, and while too many are unconfirmed.
  * What was published and not confirmed when the channel ends, or at its deadline, is in doubt and is not published
- * again. A message that came back because its queue vanished has arrived nowhere: the queue is created again, where
+ * again; but for a broker that confirms all it took before it closes: there it has not arrived, and goes back to the head of
+ * those that wait. A message that came back because its queue vanished has arrived nowhere: the queue is created again, where
  * we may, and the message goes once more.
  *
  * No promise and no timer a message: a callback each, and one timer for the earliest deadline.
@@ -30,6 +31,8 @@ export interface SenderOptions {
   delays(): DelayRoutes | undefined
   /** Creates the target of a message if it vanished; resolves false where that is not ours to do. */
   recreate(outgoing: Outgoing): Promise<boolean>
+  /** Whether what was unconfirmed when the channel ended for this reason has arrived nowhere. */
+  hasNotArrived(reason: Error): boolean
   /** Why nothing can be published now, for the sentence of a time-out; undefined while all is well. */
   obstacle(): string | undefined
 }
@@ -43,6 +46,10 @@ interface Job {
   readonly again: boolean
   /** Index of the first message that was not published. */
   next: number
+  /** Indexes of those that were, and have not arrived. */
+  back: number[] | undefined
+  /** It is among those with messages to publish. */
+  isWaiting: boolean
   /** How many results are missing. */
   open: number
 }
@@ -69,6 +76,8 @@ export class Sender {
   #pumping = false
   #closed = false
   #drained: (() => void) | undefined
+  /** How many jobs went back to the head of the line since the last channel ended. */
+  #returnedJobs = 0
 
   constructor(options: SenderOptions) {
     this.#options = options
@@ -104,6 +113,7 @@ export class Sender {
   attach(connection: Connection, channel: Channel): void {
     this.#connection = connection
     this.#channel = channel
+    this.#returnedJobs = 0
     this.pump()
   }
 
@@ -124,12 +134,13 @@ export class Sender {
     const now = Date.now()
     let done = 0
     for (let job = this.#waiting[0]; job !== undefined; job = this.#waiting[done]) {
-      while (job.next < job.batch.length) {
+      while (hasMore(job)) {
         if (this.#unconfirmed >= maxUnconfirmed || !connection.writable || connection.blocked || channel.closed) break
         this.#waitingCount--
-        this.#publish(channel, job, job.next++, now)
+        this.#publish(channel, job, job.back?.shift() ?? job.next++, now)
       }
-      if (job.next < job.batch.length) break
+      if (hasMore(job)) break
+      job.isWaiting = false
       done++
     }
     if (done === this.#waiting.length) this.#waiting.length = 0
@@ -160,7 +171,17 @@ export class Sender {
 
   #add(batch: readonly Outgoing[], deadline: number, resolve: Job['resolve'], again: boolean): void {
     const results = new Array<SendResult | undefined>(batch.length).fill(undefined)
-    const job: Job = { batch, deadline, results, resolve, again, next: 0, open: batch.length }
+    const job: Job = {
+      batch,
+      deadline,
+      results,
+      resolve,
+      again,
+      next: 0,
+      back: undefined,
+      isWaiting: true,
+      open: batch.length,
+    }
     this.#open.add(job)
     this.#waiting.push(job)
     this.#waitingCount += batch.length
@@ -208,6 +229,8 @@ export class Sender {
         this.#finish(job, index, message.durable && this.#options.isDurable(to) ? confirmedDurable : confirmedTransient)
       } else if (outcome === 'nack') {
         this.#finish(job, index, failure(refusedError(to)))
+      } else if ('lost' in outcome && !this.#closed && this.#options.hasNotArrived(outcome.lost)) {
+        this.#publishAgain(job, index)
       } else if ('lost' in outcome) {
         this.#finish(job, index, { ok: false, error: lostError(outcome.lost, to), inDoubt: true })
       } else {
@@ -215,6 +238,16 @@ export class Sender {
       }
     }
     if (this.#waiting.length > 0) this.pump()
+  }
+
+  /** The channel tells of its messages in the order in which they were published, and so they go again. */
+  #publishAgain(job: Job, index: number): void {
+    if (job.back === undefined) job.back = [index]
+    else job.back.push(index)
+    this.#waitingCount++
+    if (job.isWaiting) return
+    job.isWaiting = true
+    this.#waiting.splice(this.#returnedJobs++, 0, job)
   }
 
   #returned(job: Job, index: number, { replyCode: code, replyText }: { replyCode: number; replyText: string }): void {
@@ -251,14 +284,19 @@ export class Sender {
   #fail(job: Job, resultOf: (published: boolean) => SendResult): void {
     const published = resultOf(true)
     const unpublished = resultOf(false)
-    const { next, results } = job
-    for (let index = 0; index < results.length; index++)
-      this.#finish(job, index, index < next ? published : unpublished)
-    if (next === results.length) return
-    this.#waitingCount -= results.length - next
+    const { next, results, back = [] } = job
+    const hasLeft = (index: number) => index < next && !back.includes(index)
+    for (let index = 0; index < results.length; index++) {
+      this.#finish(job, index, hasLeft(index) ? published : unpublished)
+    }
+    this.#waitingCount -= results.length - next + back.length
     job.next = results.length
+    job.back = undefined
+    if (!job.isWaiting) return
+    job.isWaiting = false
     const at = this.#waiting.indexOf(job)
-    if (at >= 0) this.#waiting.splice(at, 1)
+    this.#waiting.splice(at, 1)
+    if (at < this.#returnedJobs) this.#returnedJobs--
   }
 
   #watch(deadline: number): void {
@@ -279,6 +317,10 @@ export class Sender {
     }
     if (earliest < this.#timerAt) this.#watch(earliest)
   }
+}
+
+function hasMore({ next, batch, back }: Job): boolean {
+  return next < batch.length || (back !== undefined && back.length > 0)
 }
 
 function detourOf(delays: DelayRoutes, address: Address, delayMs: number): Address {

@@ -31,6 +31,8 @@ export interface Properties {
   readonly shared: boolean
   /** The engine runs in a process of its own, so that it can die alone. */
   readonly separateProcess: boolean
+  /** When the process that serves dies, another that is connected serves in its place. */
+  readonly takesOver: boolean
   /** The way to the engine is a network connection, which can be cut. */
   readonly network: boolean
   /** The engine checks a user name and a password. */

@@ -137,6 +137,8 @@ export interface OpenOptions {
   readonly username?: string
   readonly password?: string
   readonly tls?: TlsOptions
+  /** Told, in a sentence, of what goes wrong without anybody's call failing. */
+  readonly onWarning?: (sentence: string) => void
   /** Options of this engine alone, checked by the driver. */
   readonly engine?: Readonly<Record<string, unknown>>
 }

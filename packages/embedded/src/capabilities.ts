@@ -20,6 +20,7 @@ export const memoryCapabilities: Capabilities = {
     durable: false,
     shared: false,
     separateProcess: false,
+    takesOver: false,
     network: false,
     credentials: false,
     detectsMissing: true,
@@ -35,9 +36,12 @@ export const ownerCapabilities: Capabilities = {
   properties: { ...memoryCapabilities.properties, durable: true, shared: true },
 }
 
-/** `embedded:DIR` in a process that uses the directory through its owner. */
+/**
+ * `embedded:DIR` in a process that found the directory served by another. They do not change when it serves in that one's
+ * place: hence `byReference`, which is true from then on.
+ */
 export const guestCapabilities: Capabilities = {
   engine: 'embedded',
   operations,
-  properties: { ...ownerCapabilities.properties, separateProcess: true, byReference: false },
+  properties: { ...ownerCapabilities.properties, separateProcess: true, takesOver: true },
 }

@@ -24,7 +24,7 @@ import {
 } from '@chasqui/driver'
 import { queueOf } from '@chasqui/driver-amqp'
 import { CarriedMessage } from './carried.ts'
-import { LocalReceiver } from './local-receiver.ts'
+import { LocalReceiver, type LocalReceiverOptions } from './local-receiver.ts'
 import { LocalTopology, routingKeyOf } from './local-topology.ts'
 import type { SharedBroker } from './shared-broker.ts'
 
@@ -72,13 +72,18 @@ export class LocalDriver implements Driver {
   }
 
   async declare(topology: Topology, options: DeclareOptions): Promise<void> {
+    await this.#committed(this.declareNow(topology, options))
+  }
+
+  /** As `declare`, and returns the commit number to wait for. */
+  declareNow(topology: Topology, options: DeclareOptions): number {
     this.#refuseWhenClosed()
     let commit = 0
     for (const destination of topology.destinations) {
       commit = Math.max(commit, this.#topology.declare(destination, options))
     }
     if (commit > this.#lastCommit) this.#lastCommit = commit
-    await this.#committed(commit)
+    return commit
   }
 
   send(batch: readonly Outgoing[], deadline: number): Promise<readonly SendResult[]> {
@@ -90,7 +95,7 @@ export class LocalDriver implements Driver {
       const { to, message } = batch[index]!
       try {
         const carried = new CarriedMessage(to.kind === 'topic' ? to.name : '', routingKeyOf(to, message.type), message)
-        const outcome = this.#session.publish(carried, { mandatory: to.kind !== 'topic' })
+        const outcome = this.#session.publish(carried)
         if (outcome.rejected) results[index] = failed(fullError(to))
         else if (outcome.routed === 0 && to.kind !== 'topic') results[index] = failed(unroutable(to))
         else results[index] = message.durable && this.#topology.isDurable(to) ? keptDurably : keptInMemory
@@ -105,6 +110,11 @@ export class LocalDriver implements Driver {
   }
 
   async receive(source: Source, sink: Sink, options: ReceiverOptions): Promise<Receiver> {
+    return this.startReceiver(source, sink, options)
+  }
+
+  /** As `receive`; nothing is delivered before it has returned. */
+  startReceiver(source: Source, sink: Sink, options: LocalReceiverOptions): Receiver {
     this.#refuseWhenClosed()
     const receiver = new LocalReceiver(this.#vhost, this.#owner, source, sink, options, {
       restore: () => this.#topology.restore(source),

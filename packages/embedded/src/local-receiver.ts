@@ -23,11 +23,16 @@ import { wireOf } from './carried.ts'
 const done = Promise.resolve('done' as const)
 const stale = Promise.resolve('stale' as const)
 
-interface Hooks {
+export interface LocalReceiverHooks {
   /** Makes the queue again after it was deleted. */
   restore(): void
   /** The receiver has stopped or failed. */
   ended(): void
+}
+
+export interface LocalReceiverOptions extends ReceiverOptions {
+  /** The last epoch that the sink knows, from an engine that this one replaces. Default 0. */
+  readonly lastEpoch?: number
 }
 
 export class LocalReceiver implements Receiver {
@@ -35,16 +40,24 @@ export class LocalReceiver implements Receiver {
   readonly #owner: object
   readonly #lane: string
   readonly #sink: Sink
-  readonly #hooks: Hooks
+  readonly #hooks: LocalReceiverHooks
   /** Replies come to a queue that lives as long as this receiver. */
   readonly #isReply: boolean
   readonly #order: ReceiveOrder
   #window: number
   #session: Session | undefined
   #consumerTag: string | undefined
-  #epoch = 0
+  #epoch: number
 
-  constructor(vhost: VirtualHost, owner: object, source: Source, sink: Sink, options: ReceiverOptions, hooks: Hooks) {
+  constructor(
+    vhost: VirtualHost,
+    owner: object,
+    source: Source,
+    sink: Sink,
+    options: LocalReceiverOptions,
+    hooks: LocalReceiverHooks,
+  ) {
+    this.#epoch = options.lastEpoch ?? 0
     this.#vhost = vhost
     this.#owner = owner
     this.#lane = queueOf(source)

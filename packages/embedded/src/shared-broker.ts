@@ -15,8 +15,12 @@ export interface SharedBroker {
 
 interface Entry {
   readonly started: Promise<Broker>
+  /** Told of what went wrong without anybody's call failing; one a user. */
+  readonly listeners: Set<WarningListener>
   users: number
 }
+
+type WarningListener = (sentence: string) => void
 
 const entries = new Map<string, Entry>()
 /** A place is not opened again before it is closed. */
@@ -25,38 +29,67 @@ const closing = new Map<string, Promise<void>>()
 /**
  * Opens the broker of a place, or joins the one that this process has there.
  *
+ * @param onWarning told of what goes wrong without anybody's call failing, as long as this use lasts.
  * @throws BrokerError `directory-in-use` when another process owns the directory; ChasquiError for the rest.
  */
-export async function shareBroker(place: Place): Promise<SharedBroker> {
-  const id = place.kind === 'memory' ? `memory:${place.name}` : `directory:${await made(place.path)}`
+export async function shareBroker(
+  place: Place,
+  onWarning: WarningListener = sentence => process.emitWarning(sentence, 'ChasquiWarning'),
+): Promise<SharedBroker> {
+  const id = place.kind === 'memory' ? `memory:${place.name}` : directoryId(await made(place.path))
   await closing.get(id)
-  let entry = entries.get(id)
-  if (entry === undefined) {
-    entry = { started: start(place), users: 0 }
-    entries.set(id, entry)
-  }
+  const entry = entries.get(id) ?? started(id, place)
+  // Each use counts for itself, also where two give one function.
+  const listener: WarningListener = sentence => onWarning(sentence)
+  entry.listeners.add(listener)
   entry.users++
   try {
     const broker = await entry.started
-    return { broker, release: releaseOnce(id, entry, broker) }
+    return { broker, release: releaseOnce(id, entry, broker, listener) }
   } catch (error) {
-    entries.delete(id)
+    if (entries.get(id) === entry) entries.delete(id)
     throw asChasquiError(error)
   }
 }
 
-async function start(place: Place): Promise<Broker> {
+/** Whether this process has, or is about to have, the broker of a directory. */
+export function isServedHere(realPath: string): boolean {
+  return entries.has(directoryId(realPath))
+}
+
+function directoryId(realPath: string): string {
+  return `directory:${realPath}`
+}
+
+function started(id: string, place: Place): Entry {
+  const listeners = new Set<WarningListener>()
+  const onWarning: WarningListener = sentence => {
+    for (const listener of listeners) listener(sentence)
+  }
+  const entry = { started: start(place, onWarning), listeners, users: 0 }
+  entries.set(id, entry)
+  return entry
+}
+
+async function start(place: Place, onWarning: WarningListener): Promise<Broker> {
+  // Within this call nobody listens yet.
+  await Promise.resolve()
   const broker =
-    place.kind === 'memory' ? new Broker() : new Broker({ dataDirectory: place.path, listeners: [{ local: true }] })
+    place.kind === 'memory'
+      ? new Broker({ onWarning })
+      : new Broker({ dataDirectory: place.path, listeners: [{ local: true }], onWarning })
   await broker.start()
   return broker
 }
 
-function releaseOnce(id: string, entry: Entry, broker: Broker): () => Promise<void> {
+function releaseOnce(id: string, entry: Entry, broker: Broker, listener: WarningListener): () => Promise<void> {
   let released: Promise<void> | undefined
   return () => {
     released ??= (async () => {
-      if (--entry.users > 0) return
+      if (--entry.users > 0) {
+        entry.listeners.delete(listener)
+        return
+      }
       entries.delete(id)
       const closed = broker.close().finally(() => closing.delete(id))
       closing.set(id, closed)

@@ -4,13 +4,12 @@ import { stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { localSocketPath } from '@chasqui/broker'
-import type { Driver, Source } from '@chasqui/driver'
+import type { Source } from '@chasqui/driver'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { Collector, inTenSeconds, opened, outgoing, temporaryDirectory } from './fixture.ts'
 
 const source: Source = { kind: 'queue', name: 'orders' }
 const program = fileURLToPath(new URL('./owner-process.ts', import.meta.url))
-const timeout = 10_000
 
 async function owner(directory: string): Promise<ChildProcess> {
   const child = fork(program, [directory])
@@ -20,21 +19,12 @@ async function owner(directory: string): Promise<ChildProcess> {
   return child
 }
 
-async function killed(child: ChildProcess): Promise<void> {
-  child.kill('SIGKILL')
-  await once(child, 'exit')
-}
-
-async function isUp(driver: Driver): Promise<void> {
-  await vi.waitFor(() => expect(driver.state).toBe('up'), { timeout })
-}
-
 describe('a second process on the same directory', () => {
   it('joins the first through a socket that nobody else may open', async () => {
     const directory = await temporaryDirectory()
     await owner(directory)
     const guest = await opened(`embedded:${directory}`)
-    expect(guest.capabilities.properties).toMatchObject({ byReference: false, durable: true, shared: true })
+    expect(guest.capabilities.properties).toMatchObject({ separateProcess: true, durable: true, shared: true })
     await guest.declare({ destinations: [{ ...source, kind: 'queue', durable: true }] }, { create: true })
     const sink = new Collector()
     const receiver = await guest.receive(source, sink, { window: 10, order: 'none' })
@@ -46,30 +36,6 @@ describe('a second process on the same directory', () => {
     expect((await stat(dirname(path))).mode & 0o777).toBe(0o700)
     expect((await stat(path)).isSocket()).toBe(true)
     expect((await stat(directory)).mode & 0o077).toBe(0)
-  })
-
-  it('gets a typed error while the owner is gone, reconnects when there is one again, and misses nothing confirmed', async () => {
-    const directory = await temporaryDirectory()
-    const first = await owner(directory)
-    const guest = await opened(`embedded:${directory}`)
-    const sink = new Collector()
-    await guest.declare({ destinations: [{ ...source, kind: 'queue', durable: true }] }, { create: true })
-    await guest.receive(source, sink, { window: 10, order: 'none' })
-    await guest.send(outgoing(source, 'a', 'b'), inTenSeconds())
-    await vi.waitFor(() => expect(sink.ids).toEqual(['a', 'b']))
-
-    await killed(first)
-    await vi.waitFor(() => expect(guest.state).toBe('down'), { timeout })
-    expect(await guest.send(outgoing(source, 'c'), Date.now() + 200)).toMatchObject([
-      { ok: false, inDoubt: false, error: { code: 'send-timeout' } },
-    ])
-
-    await owner(directory)
-    await isUp(guest)
-    // What was confirmed and not acknowledged comes again, from the disk.
-    await vi.waitFor(() => expect(sink.ids).toEqual(['a', 'b', 'a', 'b']), { timeout })
-    expect(sink.items.slice(2).every(item => item.redelivered)).toBe(true)
-    expect(await guest.send(outgoing(source, 'd'), inTenSeconds())).toEqual([{ ok: true, durable: true }])
   })
 
   it('sees every queue of the directory, as its owner does', async () => {
@@ -92,7 +58,7 @@ describe('a second process on the same directory', () => {
     first.send('close')
     await once(first, 'exit')
     const second = await opened(`embedded:${directory}`)
-    expect(second.capabilities.properties.byReference).toBe(true)
+    expect(second.capabilities.properties.separateProcess).toBe(false)
     expect(await second.inspector!.depth(source)).toMatchObject({ ready: 0 })
   })
 
@@ -100,10 +66,13 @@ describe('a second process on the same directory', () => {
     const directory = await temporaryDirectory()
     const first = await owner(directory)
     first.kill('SIGSTOP')
-    await expect(opened(`embedded:${directory}`, 500)).rejects.toMatchObject({ code: 'connect-timeout' })
+    await expect(opened(`embedded:${directory}`, 500)).rejects.toMatchObject({
+      code: 'connect-timeout',
+      message: expect.stringContaining(`Process ${first.pid} owns the data directory`),
+    })
     first.kill('SIGCONT')
     const guest = await opened(`embedded:${directory}`)
-    expect(guest.capabilities.properties.byReference).toBe(false)
+    expect(guest.capabilities.properties.separateProcess).toBe(true)
   })
 })
 

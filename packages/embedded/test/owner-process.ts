@@ -8,4 +8,4 @@ process.once('message', async () => {
   await driver.close()
   process.disconnect()
 })
-process.send?.(driver.capabilities.properties.byReference ? 'owner' : 'guest')
+process.send?.(driver.capabilities.properties.separateProcess ? 'guest' : 'owner')

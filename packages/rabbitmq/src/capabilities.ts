@@ -19,6 +19,7 @@ const common = {
     durable: true,
     shared: true,
     separateProcess: true,
+    takesOver: false,
     network: true,
     credentials: true,
     detectsMissing: true,
