@@ -1,13 +1,26 @@
 /**
- * Who may come in. One user so far, guest with the password guest, and only from this machine: over loopback or the
- * local socket, as RabbitMQ has it for its guest. Permissions: whoever is in may do everything.
+ * Who may come in. By password one user so far, guest with the password guest, and only from this machine: over loopback
+ * or the local socket, as RabbitMQ has it for its guest. By certificate (EXTERNAL) whoever a listener names, and guest as
+ * above; the user is the common name of the certificate. Permissions: whoever is in may do everything.
  */
 import { timingSafeEqual } from 'node:crypto'
 import { isIP } from 'node:net'
 import { AmqpError, decodeTable, type FieldTable } from '@chasqui/amqp'
 
+/** Who is at the other end of a socket, before it says anything. */
+export interface Peer {
+  /** On this machine. */
+  readonly fromHere: boolean
+  /** The common name of its certificate, which has been verified. */
+  readonly commonName?: string | undefined
+  /** Common names that may log in by certificate. */
+  readonly certificateUsers?: readonly string[] | undefined
+}
+
 /** Offered in connection.start, the preferred first. */
-export const mechanisms = ['PLAIN', 'AMQPLAIN'] as const
+export function mechanismsFor({ commonName }: Peer): readonly string[] {
+  return commonName === undefined ? ['PLAIN', 'AMQPLAIN'] : ['EXTERNAL', 'PLAIN', 'AMQPLAIN']
+}
 
 const users: ReadonlyMap<string, { readonly password: string; readonly onlyFromHere: boolean }> = new Map([
   ['guest', { password: 'guest', onlyFromHere: true }],
@@ -21,10 +34,11 @@ interface Credentials {
 /**
  * The user's name, or the refusal (403). It does not say whether the name, the password or the place was wrong.
  */
-export function logIn(mechanism: string, response: string | Uint8Array, fromHere: boolean): string {
-  const credentials = readCredentials(mechanism, Buffer.from(response))
+export function logIn(mechanism: string, response: string | Uint8Array, peer: Peer): string {
+  if (mechanism === 'EXTERNAL' && peer.commonName !== undefined) return byCertificate(peer.commonName, peer)
+  const credentials = readCredentials(mechanism, Buffer.from(response), peer)
   const user = users.get(credentials.username)
-  if (user === undefined || !sameText(credentials.password, user.password) || (user.onlyFromHere && !fromHere)) {
+  if (user === undefined || !sameText(credentials.password, user.password) || (user.onlyFromHere && !peer.fromHere)) {
     throw refused(mechanism)
   }
   return credentials.username
@@ -37,15 +51,25 @@ export function isLoopback(address: string | undefined): boolean {
   return plain === '::1' || (isIP(plain) === 4 && plain.startsWith('127.'))
 }
 
-function refused(mechanism: string): AmqpError {
-  return AmqpError.of(
-    'access-refused',
-    `Login was refused using authentication mechanism ${mechanism}. The user guest with the password guest may log in from the broker's own machine.`,
-    { scope: 'connection' },
-  )
+/** What the client says beside its certificate is not looked at, as in RabbitMQ. */
+function byCertificate(commonName: string, { fromHere, certificateUsers }: Peer): string {
+  const user = users.get(commonName)
+  const known = user === undefined ? certificateUsers?.includes(commonName) : fromHere || !user.onlyFromHere
+  if (known) return commonName
+  throw refused('EXTERNAL')
 }
 
-function readCredentials(mechanism: string, response: Buffer): Credentials {
+function refused(mechanism: string): AmqpError {
+  const who =
+    mechanism === 'EXTERNAL'
+      ? 'The common name of the certificate is the user: it must be one of those that the broker was told to accept.'
+      : "The user guest with the password guest may log in from the broker's own machine."
+  return AmqpError.of('access-refused', `Login was refused using authentication mechanism ${mechanism}. ${who}`, {
+    scope: 'connection',
+  })
+}
+
+function readCredentials(mechanism: string, response: Buffer, peer: Peer): Credentials {
   switch (mechanism) {
     case 'PLAIN':
       return readPlain(response)
@@ -54,7 +78,7 @@ function readCredentials(mechanism: string, response: Buffer): Credentials {
     default:
       throw AmqpError.of(
         'access-refused',
-        `the mechanism '${mechanism}' is not offered: use ${mechanisms.join(' or ')}`,
+        `the mechanism '${mechanism}' is not offered: use ${mechanismsFor(peer).join(' or ')}`,
         { scope: 'connection' },
       )
   }

@@ -27,8 +27,9 @@ import {
   protocolHeader,
 } from '@chasqui/amqp'
 import type { VirtualHost } from '../vhost/vhost.ts'
+import type { Peer } from './access.ts'
 import { Channel, type ChannelHost } from './channel.ts'
-import { Handshake, offered, startMethod } from './handshake.ts'
+import { Handshake, offered } from './handshake.ts'
 import { Heartbeat, type HeartbeatPeer } from './heartbeat.ts'
 import { asRefusal, closeFields } from './refusal.ts'
 
@@ -73,11 +74,11 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
   #lagging = false
   #toldBlocked = false
 
-  /** `fromHere`: the client is on this machine. `onGone` is called once, when the socket is closed. */
-  constructor(socket: Socket, vhost: VirtualHost, fromHere: boolean, onGone: () => void) {
+  /** `onGone` is called once, when the socket is closed. */
+  constructor(socket: Socket, vhost: VirtualHost, peer: Peer, onGone: () => void) {
     this.#socket = socket
     this.vhost = vhost
-    this.#handshake = new Handshake(vhost.name, fromHere)
+    this.#handshake = new Handshake(vhost.name, peer)
     this.#reader = new FrameReader(this, { frameMax: offered.frameMax, maxBodyBytes, expectProtocolHeader: true })
     this.writer = new FrameWriter(bytes => this.#write(bytes))
     socket.on('data', chunk => this.#read(chunk as Buffer))
@@ -130,7 +131,7 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
 
   onProtocolHeader(header: Buffer): void {
     if (protocolHeader.every((byte, index) => byte === header[index])) {
-      this.writer.method(0, startMethod)
+      this.writer.method(0, this.#handshake.start)
       return
     }
     // Say what is spoken here, and close (AMQP 0-9-1 section 4.2.2).

@@ -21,7 +21,7 @@ import {
   type Tuning,
   tuneViolation,
 } from '@chasqui/amqp'
-import { logIn, mechanisms } from './access.ts'
+import { logIn, mechanismsFor, type Peer } from './access.ts'
 
 /** What this server proposes: RabbitMQ's own figures. Channels, bytes, seconds. */
 export const offered: Tuning = { channelMax: 2047, frameMax: 131_072, heartbeat: 60 }
@@ -47,15 +47,6 @@ const serverProperties: FieldTable = {
   information: 'Licensed under the Apache License 2.0',
 }
 
-export const startMethod: Method = {
-  id: CONNECTION_START,
-  versionMajor: 0,
-  versionMinor: 9,
-  serverProperties,
-  mechanisms: mechanisms.join(' '),
-  locales: 'en_US',
-}
-
 export class Handshake {
   /** Known after start-ok. */
   user = ''
@@ -64,12 +55,24 @@ export class Handshake {
   /** Agreed on after tune-ok. */
   tuning: Tuning = offered
   readonly #vhost: string
-  readonly #fromHere: boolean
+  readonly #peer: Peer
   #state: 'starting' | 'tuning' | 'opening' = 'starting'
 
-  constructor(vhost: string, fromHere: boolean) {
+  constructor(vhost: string, peer: Peer) {
     this.#vhost = vhost
-    this.#fromHere = fromHere
+    this.#peer = peer
+  }
+
+  /** What the server begins with. */
+  get start(): Method {
+    return {
+      id: CONNECTION_START,
+      versionMajor: 0,
+      versionMinor: 9,
+      serverProperties,
+      mechanisms: mechanismsFor(this.#peer).join(' '),
+      locales: 'en_US',
+    }
   }
 
   /** True when the client has announced this capability. */
@@ -104,7 +107,7 @@ export class Handshake {
 
   #onStartOk(method: ConnectionStartOk): Method {
     this.clientProperties = method.clientProperties
-    this.user = logIn(method.mechanism, method.response, this.#fromHere)
+    this.user = logIn(method.mechanism, method.response, this.#peer)
     this.#state = 'tuning'
     return { id: CONNECTION_TUNE, ...offered }
   }

@@ -4,11 +4,11 @@
  */
 import { rm } from 'node:fs/promises'
 import { type AddressInfo, createServer, isIPv6, type Server, type Socket } from 'node:net'
-import { createServer as createTlsServer } from 'node:tls'
+import { createServer as createTlsServer, TLSSocket } from 'node:tls'
 import type { Broker } from '../broker.ts'
 import { BrokerError } from '../errors.ts'
 import { localSocketPath } from '../store/data-directory.ts'
-import { isLoopback } from './access.ts'
+import { isLoopback, type Peer } from './access.ts'
 import { Connection } from './connection.ts'
 
 /** A port (0: any free one), or the local socket of the data directory. */
@@ -27,8 +27,10 @@ export interface ListenerTls {
   readonly cert: string | Uint8Array
   /** PEM of the authorities that client certificates are checked against. */
   readonly ca?: string | Uint8Array | undefined
-  /** Ask clients for a certificate and refuse those without a valid one. */
+  /** Ask clients for a certificate and refuse those without a valid one; the others may log in by EXTERNAL. */
   readonly requestCert?: boolean | undefined
+  /** Common names of client certificates that may log in by EXTERNAL. Default: none but guest, from this machine. */
+  readonly users?: readonly string[] | undefined
 }
 
 /** Where a listener really listens. */
@@ -60,8 +62,12 @@ export async function startListener(broker: Broker, listener: Listener): Promise
   const connections = new Set<Connection>()
   const local = 'local' in listener
   const accept = (socket: Socket): void => {
-    const trusted = local || isLoopback(socket.remoteAddress)
-    const connection = new Connection(socket, vhost, trusted, () => connections.delete(connection))
+    const peer: Peer = {
+      fromHere: local || isLoopback(socket.remoteAddress),
+      commonName: commonNameOf(socket),
+      certificateUsers: local ? undefined : listener.tls?.users,
+    }
+    const connection = new Connection(socket, vhost, peer, () => connections.delete(connection))
     connections.add(connection)
   }
   const server =
@@ -75,6 +81,13 @@ export async function startListener(broker: Broker, listener: Listener): Promise
       await closed
     },
   }
+}
+
+/** Of the client's certificate, where it has one that was verified, with one name. */
+function commonNameOf(socket: Socket): string | undefined {
+  if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined
+  const name: unknown = socket.getPeerCertificate().subject?.CN
+  return typeof name === 'string' && name !== '' ? name : undefined
 }
 
 function plainServer(accept: (socket: Socket) => void): Server {

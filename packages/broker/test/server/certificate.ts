@@ -14,6 +14,8 @@ export interface Authority {
   /** A certificate for localhost and 127.0.0.1. */
   readonly server: Pair
   readonly client: Pair
+  /** A client's certificate of this common name. */
+  named(name: string): Pair
 }
 
 export function makeAuthority(): Authority {
@@ -29,5 +31,5 @@ export function makeAuthority(): Authority {
     openssl('x509', '-req', '-in', at(`${name}.csr`), ...by, '-out', at(`${name}.pem`), '-extfile', at('names'))
     return { key: readFileSync(at(`${name}.key`), 'utf8'), cert: readFileSync(at(`${name}.pem`), 'utf8') }
   }
-  return { ca: readFileSync(at('ca.pem'), 'utf8'), server: sign('localhost'), client: sign('client') }
+  return { ca: readFileSync(at('ca.pem'), 'utf8'), server: sign('localhost'), client: sign('client'), named: sign }
 }

@@ -105,6 +105,32 @@ describe('[tls]', () => {
     await (await connected(port, { tls: { ca } })).close()
   })
 
+  test('[users] a client logs in by its certificate: the common name is the user, which must be known', async () => {
+    const { ca, server, client, named } = makeAuthority()
+    const tls = { ...server, ca, requestCert: true, users: ['billing'] }
+    const broker = await startBroker({ listeners: [{ host: '127.0.0.1', port: 0, tls }] })
+    const address = broker.addresses[0]!
+    const port = 'port' in address ? address.port : 0
+    const as = (pair: { key: string; cert: string }) =>
+      connected(port, { tls: { ca, ...pair }, mechanism: 'EXTERNAL' as const })
+    for (const user of ['billing', 'guest']) {
+      const channel = await (await as(named(user))).openChannel()
+      const { queue } = await channel.declareQueue('', { exclusive: true })
+      // The user of the connection is that name: a message may say so, and nothing else.
+      channel.publish('', queue, { userId: user }, Buffer.from('x'))
+      await expect.poll(() => broker.vhost.inspect(queue)?.ready).toBe(1)
+    }
+    await expect(as(client)).rejects.toMatchObject({ message: expect.stringContaining('ACCESS_REFUSED') })
+  })
+
+  test('[requestCert] absent, EXTERNAL is not offered', async () => {
+    const { ca, server, named } = makeAuthority()
+    const broker = await startBroker({ listeners: [{ host: '127.0.0.1', port: 0, tls: { ...server, ca } }] })
+    const address = broker.addresses[0]!
+    const port = 'port' in address ? address.port : 0
+    await expect(connected(port, { tls: { ca, ...named('guest') }, mechanism: 'EXTERNAL' })).rejects.toThrow(/EXTERNAL/)
+  })
+
   test('[requestCert] refuses clients without a certificate of the authority', async () => {
     const { ca, server, client } = makeAuthority()
     const tls = { ...server, ca, requestCert: true }

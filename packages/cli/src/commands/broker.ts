@@ -19,6 +19,8 @@ interface Options {
   tlsCert?: string
   tlsKey?: string
   tlsPort: number
+  tlsCa?: string
+  tlsUsers?: readonly string[]
   metricsPort?: number
   json?: true
 }
@@ -50,6 +52,8 @@ export function brokerCommand(): Command {
     .option('--tls-cert <file>', 'PEM certificate; with --tls-key, TLS is offered on --tls-port')
     .option('--tls-key <file>', 'PEM private key')
     .option('--tls-port <number>', 'TCP port for TLS; 0 takes a free one', port, 5671)
+    .option('--tls-ca <file>', 'PEM authorities: TLS clients need a certificate of theirs')
+    .option('--tls-users <names>', 'common names that may log in by certificate, by commas', names)
     .addOption(metricsPortOption())
     .addOption(jsonOption())
     .addHelpText('after', examples)
@@ -105,7 +109,17 @@ async function brokerOptions(options: Options): Promise<BrokerOptions> {
   }
   if (options.tlsCert !== undefined && options.tlsKey !== undefined) {
     const [cert, key] = await Promise.all([pem(options.tlsCert), pem(options.tlsKey)])
-    listeners.push({ host: options.host, port: options.tlsPort, tls: { cert, key } })
+    const clients =
+      options.tlsCa === undefined ? {} : { ca: await pem(options.tlsCa), requestCert: true, users: options.tlsUsers }
+    listeners.push({ host: options.host, port: options.tlsPort, tls: { cert, key, ...clients } })
+  } else if (options.tlsCa !== undefined) {
+    throw new ChasquiError('option-invalid', '--tls-ca needs --tls-cert and --tls-key beside it.')
+  }
+  if (options.tlsUsers !== undefined && options.tlsCa === undefined) {
+    throw new ChasquiError(
+      'option-invalid',
+      '--tls-users needs --tls-ca: nobody is asked for a certificate without it.',
+    )
   }
   if (!options.memory) listeners.push({ local: true })
   return {
@@ -123,6 +137,12 @@ async function pem(file: string): Promise<string> {
       cause,
     })
   }
+}
+
+function names(text: string): readonly string[] {
+  const all = text.split(',').map(name => name.trim())
+  if (all.includes('')) throw new InvalidArgumentError('Give names, with commas between them.')
+  return all
 }
 
 function bytes(text: string): number {

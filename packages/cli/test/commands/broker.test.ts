@@ -1,5 +1,7 @@
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from '@chasqui/amqp/client'
 import { expect, onTestFinished, test } from 'vitest'
@@ -152,7 +154,35 @@ test('[--tls-cert] needs the key beside it, and files that can be read', async (
   expect(missing.err).toMatch(/^chasqui: The PEM file cert\.pem cannot be read: .*\n$/)
 })
 
+test('[--tls-ca] asks for the certificate of the server too, and --tls-users for --tls-ca', async () => {
+  const alone = await failed('--port', '0', '--memory', '--tls-ca', 'ca.pem')
+  expect(alone).toMatchObject({ code: 1, err: 'chasqui: --tls-ca needs --tls-cert and --tls-key beside it.\n' })
+  const users = await failed('--port', '0', '--memory', '--tls-users', 'billing')
+  expect(users.code).toBe(1)
+  expect(users.err).toMatch(/^chasqui: --tls-users needs --tls-ca: /)
+})
+
+test('[--tls-ca] lets a named client in by its certificate, and none without one', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'chasqui-test-'))
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]
+  // One certificate that is its own authority serves both sides.
+  const names = ['-subj', '/CN=billing', '-addext', 'subjectAltName=IP:127.0.0.1']
+  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc', '-days', '2']
+  execFileSync('openssl', ['req', '-x509', ...kind, '-keyout', key, '-out', cert, ...names], { stdio: 'pipe' })
+  const files = ['--tls-cert', cert, '--tls-key', key, '--tls-ca', cert, '--tls-users', 'ordering, billing']
+  const command = new CommandLine('broker', '--port', '0', '--memory', '--tls-port', '0', ...files)
+  const port = Number(/amqps:\/\/\S+:(\d+)/.exec(await command.line())?.[1])
+  const pem = { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') }
+  const asBilling = { host: '127.0.0.1', port, mechanism: 'EXTERNAL', tls: { ca: pem.cert, ...pem } } as const
+  const connection = await connect(asBilling)
+  expect((await (await connection.openChannel()).declareQueue('mine')).queue).toBe('mine')
+  await connection.close()
+  await expect(connect({ ...asBilling, tls: { ca: pem.cert } })).rejects.toThrow()
+})
+
 test.each([
+  [['--tls-users', 'a,,b'], /Give names, with commas between them/],
   [['--port', 'http'], /A port is a number from 0 to 65535/],
   [['--port', '65536'], /A port is a number from 0 to 65535/],
   [['--memory-limit', '12'], /Give a number of bytes, \d+ or more/],
@@ -184,6 +214,8 @@ test('[--help] names every option within 80 columns', async () => {
     '--memory-limit',
     '--tls-cert',
     '--tls-key',
+    '--tls-ca',
+    '--tls-users',
     '--metrics-port',
     '--json',
   ]) {
