@@ -37,9 +37,9 @@ export function limit(text: string): number {
 }
 
 /** One more `name=value` to those before. */
-export function header(text: string, before: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
+export function pair(text: string, before: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
   const equals = text.indexOf('=')
-  if (equals < 1) throw new InvalidArgumentError('Give a header as name=value.')
+  if (equals < 1) throw new InvalidArgumentError('Give it as name=value.')
   return { ...before, [text.slice(0, equals)]: text.slice(equals + 1) }
 }
 

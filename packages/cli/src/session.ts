@@ -7,13 +7,19 @@
 import { existsSync } from 'node:fs'
 import type { Bus, ConnectOptions, Logger } from '@chasqui/core'
 import { ChasquiError, connect } from '@chasqui/core'
-import { Option } from 'commander'
-import { repeated } from './arguments.ts'
+import { type Command, Option } from 'commander'
+import { pair, repeated } from './arguments.ts'
 import { Output } from './output.ts'
+import { pemFile } from './pem-file.ts'
 
-/** What every such command takes. */
+/** What every such command takes; see `addSessionOptions`. */
 export interface SessionOptions {
   readonly url?: readonly string[]
+  readonly tlsCa?: string
+  readonly tlsCert?: string
+  readonly tlsKey?: string
+  readonly engine?: Readonly<Record<string, string>>
+  readonly driver?: Readonly<Record<string, string>>
   readonly json?: true
 }
 
@@ -27,7 +33,22 @@ export interface Session {
 /** Where `connect()` looks when nobody says anything else. */
 const usualDirectory = '.chasqui'
 
-export function urlOption(): Option {
+/** Adds what `withSession` reads. */
+export function addSessionOptions(command: Command): Command {
+  const options = [
+    urlOption(),
+    new Option('--tls-ca <file>', 'PEM of the authorities to trust'),
+    new Option('--tls-cert <file>', "PEM of the client's certificate"),
+    new Option('--tls-key <file>', 'PEM of its key'),
+    new Option('--engine <name=value>', 'an option of the engine: mechanism=EXTERNAL').argParser(pair),
+    new Option('--driver <scheme=package>', "somebody else's driver for a scheme").argParser(pair),
+    jsonOption(),
+  ]
+  for (const option of options) command.addOption(option.helpGroup('Engine and output:'))
+  return command
+}
+
+function urlOption(): Option {
   return new Option(
     '--url <url>',
     'the engine; more than once for its nodes (default: CHASQUI_URL, else embedded:.chasqui)',
@@ -51,6 +72,7 @@ export async function withSession<T>(
 ): Promise<T> {
   const { looks = false, ...connecting } = settings
   if (looks) refuseWithoutDirectory(options.url)
+  const given = await connectOptions(options)
   const output = new Output(process.stdout, options.json === true)
   const ended = new AbortController()
   const end = () => ended.abort()
@@ -59,7 +81,8 @@ export async function withSession<T>(
   try {
     const bus = await connect(options.url, {
       name: 'chasqui-cli',
-      logger: logger(options.json === true),
+      logger: logger(output.json),
+      ...given,
       ...connecting,
     })
     try {
@@ -74,6 +97,27 @@ export async function withSession<T>(
 }
 
 const endingSignals = ['SIGINT', 'SIGTERM'] as const
+
+async function connectOptions({ tlsCa, tlsCert, tlsKey, engine, driver }: SessionOptions): Promise<ConnectOptions> {
+  const files = { ca: tlsCa, cert: tlsCert, key: tlsKey }
+  const pems = await Promise.all(
+    Object.entries(files).flatMap(([name, file]) =>
+      file === undefined ? [] : [pemFile(file).then((pem): [string, string] => [name, pem])],
+    ),
+  )
+  return {
+    ...(pems.length === 0 ? {} : { tls: Object.fromEntries(pems) }),
+    ...(engine === undefined ? {} : { engine: valuesOf(engine) }),
+    ...(driver === undefined ? {} : { drivers: driver }),
+  }
+}
+
+/** Engines' options are numbers, words and URLs; what is written in digits is a number. */
+function valuesOf(texts: Readonly<Record<string, string>>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(texts).map(([name, text]) => [name, /^-?\d+$/.test(text) ? Number(text) : text]),
+  )
+}
 
 function refuseWithoutDirectory(url: readonly string[] | undefined): void {
   if (url !== undefined || (process.env.CHASQUI_URL ?? '') !== '' || process.env.NODE_ENV === 'production') return

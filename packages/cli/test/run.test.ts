@@ -32,6 +32,7 @@ describe.each(all(commandLine(80)).map(command => [command.name(), command] as c
     if (command.commands.length > 0) return expect(options).toEqual([])
     expect(options).toContain('--json')
     expect(options.includes('--url')).toBe(name !== 'broker')
+    expect(options.includes('--driver')).toBe(name !== 'broker')
   })
 })
 

@@ -1,12 +1,12 @@
 /** `chasqui broker`: the embedded broker as a server of its own, until SIGTERM or SIGINT. */
 
-import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { Broker, BrokerError, type BrokerOptions, brokerDefaults, type Listener } from '@chasqui/broker'
 import { ChasquiError } from '@chasqui/driver'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { port } from '../arguments.ts'
 import { metricsPortOption, withMetrics } from '../metrics.ts'
+import { pemFile } from '../pem-file.ts'
 import { queueMetrics } from '../queue-metrics.ts'
 import { jsonOption } from '../session.ts'
 
@@ -108,9 +108,11 @@ async function brokerOptions(options: Options): Promise<BrokerOptions> {
     throw new ChasquiError('option-invalid', 'TLS needs both --tls-cert and --tls-key.')
   }
   if (options.tlsCert !== undefined && options.tlsKey !== undefined) {
-    const [cert, key] = await Promise.all([pem(options.tlsCert), pem(options.tlsKey)])
+    const [cert, key] = await Promise.all([pemFile(options.tlsCert), pemFile(options.tlsKey)])
     const clients =
-      options.tlsCa === undefined ? {} : { ca: await pem(options.tlsCa), requestCert: true, users: options.tlsUsers }
+      options.tlsCa === undefined
+        ? {}
+        : { ca: await pemFile(options.tlsCa), requestCert: true, users: options.tlsUsers }
     listeners.push({ host: options.host, port: options.tlsPort, tls: { cert, key, ...clients } })
   } else if (options.tlsCa !== undefined) {
     throw new ChasquiError('option-invalid', '--tls-ca needs --tls-cert and --tls-key beside it.')
@@ -126,16 +128,6 @@ async function brokerOptions(options: Options): Promise<BrokerOptions> {
     listeners,
     memoryLimitBytes: options.memoryLimit,
     ...(options.memory ? {} : { dataDirectory: options.data }),
-  }
-}
-
-async function pem(file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8')
-  } catch (cause) {
-    throw new ChasquiError('option-invalid', `The PEM file ${file} cannot be read: ${(cause as Error).message}`, {
-      cause,
-    })
   }
 }
 

@@ -16,7 +16,7 @@ import { metricsPortOption, withMetrics } from '../metrics.ts'
 import type { Output } from '../output.ts'
 import { bodyFields, receiveRaw, shownBody } from '../raw-body.ts'
 import type { Session, SessionOptions } from '../session.ts'
-import { jsonOption, urlOption, withSession } from '../session.ts'
+import { addSessionOptions, withSession } from '../session.ts'
 import { count, plain } from '../table.ts'
 
 interface Options extends SessionOptions {
@@ -55,7 +55,7 @@ Examples:
 `
 
 export function consumeCommand(): Command {
-  return new Command('consume')
+  const command = new Command('consume')
     .description('Look at or take messages of a queue or a subscription, or listen to a topic.')
     .argument('<name>', 'the queue or the topic')
     .option('--subscription <name>', 'of the topic')
@@ -64,8 +64,6 @@ export function consumeCommand(): Command {
     .option('--follow', 'go on when nothing waits any more')
     .option('--limit <number>', `end after so many (default: ${usualLook} with --peek)`, limit)
     .addOption(metricsPortOption())
-    .addOption(urlOption())
-    .addOption(jsonOption())
     .addHelpText('after', notes)
     .action(async (name: string, options: Options, self: Command) => {
       if (options.peek && options.follow) self.error('error: --follow goes with --ack, or with a topic alone')
@@ -79,6 +77,7 @@ export function consumeCommand(): Command {
         ),
       )
     })
+  return addSessionOptions(command)
 }
 
 /** What is received from, and whether what comes is only for us. */

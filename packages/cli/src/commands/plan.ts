@@ -5,7 +5,7 @@ import type { Change, Need } from '@chasqui/core'
 import { ChasquiError, isChasquiError, isContract } from '@chasqui/core'
 import { Command, InvalidArgumentError } from 'commander'
 import type { Session, SessionOptions } from '../session.ts'
-import { jsonOption, urlOption, withSession } from '../session.ts'
+import { addSessionOptions, withSession } from '../session.ts'
 import type { Column } from '../table.ts'
 import { count } from '../table.ts'
 
@@ -34,15 +34,13 @@ Examples:
 
 /** @param ended is told the exit code where it is not that of success */
 export function planCommand(ended: (exitCode: number) => void): Command {
-  return new Command('plan')
+  const command = new Command('plan')
     .description('Show what would be made on the engine, without making it.')
     .argument('[modules...]', 'files that export contracts')
     .option('--queue <name[:lanes]>', 'a queue; may be given more than once', queue)
     .option('--topic <name[:lanes]>', 'a topic; may be given more than once', topic)
     .option('--subscription <topic/name>', 'a subscription; may be given more than once', subscription)
     .option('--apply', 'make what is absent')
-    .addOption(urlOption())
-    .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(async (modules: string[], options: Options, self: Command) => {
       const named = [...(options.queue ?? []), ...(options.topic ?? []), ...(options.subscription ?? [])]
@@ -53,6 +51,7 @@ export function planCommand(ended: (exitCode: number) => void): Command {
       const isApplied = options.apply === true
       ended(await withSession(options, { looks: !isApplied }, session => run(session, needs, isApplied)))
     })
+  return addSessionOptions(command)
 }
 
 const columns: readonly Column<Change>[] = [

@@ -8,7 +8,7 @@ import { seconds } from '../arguments.ts'
 import { metricsPortOption, withMetrics } from '../metrics.ts'
 import { queueMetrics } from '../queue-metrics.ts'
 import type { Session, SessionOptions } from '../session.ts'
-import { jsonOption, urlOption, withSession } from '../session.ts'
+import { addSessionOptions, withSession } from '../session.ts'
 import type { Column } from '../table.ts'
 import { count, duration } from '../table.ts'
 
@@ -29,15 +29,13 @@ Examples:
 `
 
 export function queuesCommand(): Command {
-  return new Command('queues')
+  const command = new Command('queues')
     .description('Show the queues: what waits in them, who consumes, how fast they move.')
     .argument('[names...]', 'only these; a name that does not exist is a failure')
     .addOption(
       new Option('--watch [seconds]', 'again every so many seconds, until Ctrl-C').argParser(seconds).preset(2),
     )
     .addOption(metricsPortOption())
-    .addOption(urlOption())
-    .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(async (names: string[], options: Options, self: Command) => {
       if (options.metricsPort !== undefined && options.watch === undefined) {
@@ -51,6 +49,7 @@ export function queuesCommand(): Command {
         ),
       )
     })
+  return addSessionOptions(command)
 }
 
 const columns: readonly Column<QueueInfo>[] = [

@@ -3,12 +3,12 @@ import { readFile } from 'node:fs/promises'
 import type { Receipt, SendOptions } from '@chasqui/core'
 import { ChasquiError, command, event, isChasquiError } from '@chasqui/core'
 import { Command, Option } from 'commander'
-import { durationMs, header, moment } from '../arguments.ts'
+import { durationMs, moment, pair } from '../arguments.ts'
 import { inputLines } from '../input-lines.ts'
 import type { RawBody } from '../raw-body.ts'
 import { rawBody, sendRaw } from '../raw-body.ts'
 import type { Session, SessionOptions } from '../session.ts'
-import { jsonOption, urlOption, withSession } from '../session.ts'
+import { addSessionOptions, withSession } from '../session.ts'
 import { count } from '../table.ts'
 
 interface Options extends SessionOptions {
@@ -60,13 +60,13 @@ Examples:
 }
 
 function sending(name: 'send' | 'publish', to: 'queue' | 'topic'): Command {
-  return new Command(name)
+  const command = new Command(name)
     .argument(`<${to}>`, `the ${to}; it is made where it is absent`)
     .argument('[body]', 'the body, or - for the lines of standard input')
     .addOption(new Option('--file <path>', 'the body is what this file holds'))
     .option('--type <name>', `the type of the message (default: the ${to}'s name)`)
     .option('--key <key>', 'messages of one key keep their order')
-    .option('--header <name=value>', 'a header; may be given more than once', header)
+    .option('--header <name=value>', 'a header; may be given more than once', pair)
     .addOption(
       new Option('--delay <time>', 'not to be delivered before so long: 10s, 5m, 2h')
         .argParser(durationMs)
@@ -76,14 +76,13 @@ function sending(name: 'send' | 'publish', to: 'queue' | 'topic'): Command {
     .option('--ttl <time>', 'not to be delivered after so long', durationMs)
     .option('--content-type <type>', 'what the body is')
     .option('--no-create', `a ${to} that is absent is a failure`)
-    .addOption(urlOption())
-    .addOption(jsonOption())
     .action(async (destination: string, body: string | undefined, options: Options, self: Command) => {
       if ((body === undefined) === (options.file === undefined)) {
         self.error(`error: give the body as an argument, with --file, or as - for standard input`)
       }
       await withSession(options, { outgoing: [sendRaw] }, session => run(session, to, destination, body, options))
     })
+  return addSessionOptions(command)
 }
 
 async function run(

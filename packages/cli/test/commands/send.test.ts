@@ -111,7 +111,7 @@ describe('chasqui send', () => {
     [['hello', 'x', '--delay', '10'], /Give a length of time with its unit/],
     [['hello', 'x', '--at', 'soon'], /Give a moment as/],
     [['hello', 'x', '--delay', '1s', '--at', '2030-01-01'], /cannot be used with option '--at/],
-    [['hello', 'x', '--header', 'novalue'], /Give a header as name=value/],
+    [['hello', 'x', '--header', 'novalue'], /Give it as name=value/],
   ])('%j: says what is wrong, exit code 2, and sends nothing', async (words, sentence) => {
     const { code, err } = await CommandLine.run(['send', ...words])
     expect(code).toBe(2)
