@@ -28,6 +28,10 @@ export interface Engine {
   block?(): Promise<BlockedEngine>
   /** Deletes a queue behind the back of its users; demanded where the driver says `network`. */
   deleteQueue?(name: string): Promise<void>
+  /** Makes a queue that is full, but for a message that is taken out; demanded where the driver says `network`. */
+  makeFull?(name: string): Promise<void>
+  /** A URL of somebody who may do everything but make this queue, until `allow`. For engines with such rules. */
+  forbid?(name: string): Promise<{ readonly url: string; allow(): Promise<void> }>
   /**
    * What else a consumer of the queue can lose while the queue stays, each by its name, best without a word to the client: its
    * channel, its connection, its place among the queue's consumers.

@@ -12,6 +12,7 @@ import { faults } from './faults.ts'
 import type { Engine, Fixture } from './fixture.ts'
 import { handling } from './handling.ts'
 import { lifecycle } from './lifecycle.ts'
+import { limits } from './limits.ts'
 import { liveness } from './liveness.ts'
 import { network } from './network.ts'
 import { order } from './order.ts'
@@ -35,6 +36,7 @@ export const scenarios: readonly Scenario[] = [
   ...network,
   ...patterns,
   ...crashes,
+  ...limits,
   ...liveness,
   ...streams,
 ].sort((a, b) => a.number - b.number)

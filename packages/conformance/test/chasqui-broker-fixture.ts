@@ -8,6 +8,7 @@ import { certificates } from '../../../scripts/brokers/certificates.ts'
 import { freePort } from '../../../scripts/brokers/process.ts'
 import type { Fixture } from '../src/fixture.ts'
 import { type BrokerArguments, BrokerProcess } from './broker-process.ts'
+import { makeFullQueue } from './full-queue.ts'
 
 export const chasquiBrokerFixture: Fixture = {
   name: 'chasqui broker by the RabbitMQ driver',
@@ -48,6 +49,7 @@ export const chasquiBrokerFixture: Fixture = {
         await channel.deleteQueue(name)
         await connection.close()
       },
+      makeFull: name => makeFullQueue(url, name),
       shortLease: { options: { heartbeatSeconds: 1 }, leaseMs: 2000 },
       close: async () => {
         await broker.stop()

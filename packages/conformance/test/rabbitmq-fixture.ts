@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { open } from '@chasqui/rabbitmq'
 import { type BrokerOptions, rabbitmq } from '../../../scripts/brokers.ts'
 import type { Fixture } from '../src/fixture.ts'
+import { makeFullQueue } from './full-queue.ts'
 
 /**
  * RabbitMQ 3.10 and 4.0 write what was declared to disk up to two seconds after they answer: queues and bindings in one place, the
@@ -58,6 +59,17 @@ export function rabbitmqFixture(name: string, options: Pick<BrokerOptions, 'majo
             async (queue: string) => void (await broker.control(['eval', toConsumers(queue, lose)])),
           ]),
         ),
+        makeFull: queue => makeFullQueue(broker.url, queue),
+        async forbid(queue) {
+          const user = `user-${randomBytes(3).toString('hex')}`
+          const others = `^(?!${queue.replaceAll('.', '\\.')}$).*`
+          await broker.control(['add_user', user, 'secret'])
+          await broker.control(['set_permissions', user, others, others, '.*'])
+          return {
+            url: broker.url.replace('//', `//${user}:secret@`),
+            allow: async () => void (await broker.control(['set_permissions', user, '.*', '.*', '.*'])),
+          }
+        },
         shortLease: { options: { heartbeatSeconds: 1 }, leaseMs: 2000 },
         close: () => broker.remove(),
       }

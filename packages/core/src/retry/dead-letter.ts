@@ -1,6 +1,6 @@
 /** What a dead letter looks like: the original's bytes and headers, and beside them bounded headers that say why it is there. */
 import type { Headers, HeaderValue, Source, WireMessage } from '@chasqui/driver'
-import { headerPrefix } from '@chasqui/driver'
+import { headerPrefix, isChasquiError } from '@chasqui/driver'
 import { isHistory } from './notes.ts'
 
 /** Why and after what a message is given up. */
@@ -17,6 +17,7 @@ export interface Failure {
 
 /** Bounds of the error headers, in characters: together they stay far below what any engine allows for headers. */
 const maxSentence = 1000
+const maxShort = 100
 const maxStack = 4000
 const maxWord = 200
 
@@ -34,14 +35,45 @@ export function isLastStop(name: string): boolean {
   return /\.(?:dead-letter|fault)$/.test(name)
 }
 
+/**
+ * How much a dead letter says of its failure. Less only where its own headers nearly fill what the engine allows: `short` leaves the
+ * stack out and cuts the sentences, `nothing` is the original alone, and logs and events know why.
+ */
+export type Telling = 'all' | 'short' | 'nothing'
+
+const less: Readonly<Record<Telling, Telling>> = { all: 'short', short: 'nothing', nothing: 'nothing' }
+
+/** What is to be told after the engine refused a copy that told so much. */
+export function tellingAfter(telling: Telling, error: unknown): Telling {
+  return isChasquiError(error) && error.code === 'header-invalid' ? less[telling] : telling
+}
+
 /** The copy that goes to the dead-letter queue: same id, body and metadata; it neither expires nor waits any more. */
-export function deadLetterCopy(original: WireMessage, source: Source, consumer: string, failure: Failure): WireMessage {
+export function deadLetterCopy(
+  original: WireMessage,
+  source: Source,
+  consumer: string,
+  failure: Failure,
+  telling: Telling = 'all',
+): WireMessage {
+  const headers: Record<string, HeaderValue> = withoutHistory(original.headers)
+  if (telling !== 'nothing') tell(headers, source, consumer, failure, telling === 'all' ? maxSentence : maxShort)
+  if (telling === 'short') delete headers[`${headerPrefix.chasqui}error_stack`]
+  return { ...original, headers, expiresAt: undefined, notBefore: undefined, durable: true }
+}
+
+function tell(
+  headers: Record<string, HeaderValue>,
+  source: Source,
+  consumer: string,
+  failure: Failure,
+  longest: number,
+): void {
   const { error } = failure
   const { chasqui } = headerPrefix
-  const headers: Record<string, HeaderValue> = withoutHistory(original.headers)
   headers[`${chasqui}error_code`] = failure.code
   headers[`${chasqui}error_type`] = cut(error instanceof Error ? String(error.name) : typeof error, maxWord)
-  headers[`${chasqui}error_message`] = cut(error instanceof Error ? String(error.message) : String(error), maxSentence)
+  headers[`${chasqui}error_message`] = cut(error instanceof Error ? String(error.message) : String(error), longest)
   if (error instanceof Error && typeof error.stack === 'string')
     headers[`${chasqui}error_stack`] = cut(error.stack, maxStack)
   headers[`${chasqui}attempts`] = failure.attempts
@@ -49,8 +81,7 @@ export function deadLetterCopy(original: WireMessage, source: Source, consumer: 
   headers[`${chasqui}last_failed_at`] = new Date(failure.lastFailedAt).toISOString()
   headers[`${chasqui}original_destination`] = sourceName(source)
   headers[`${chasqui}consumer`] = cut(consumer, maxWord)
-  headers[`${chasqui}reason`] = cut(failure.reason, maxSentence)
-  return { ...original, headers, expiresAt: undefined, notBefore: undefined, durable: true }
+  headers[`${chasqui}reason`] = cut(failure.reason, longest)
 }
 
 /** The intact original for the fault topic. */

@@ -8,8 +8,8 @@ import type { Destinations } from '../send/destinations.ts'
 import type { Ready } from '../send/outgoing.ts'
 import { copyThenAck } from '../settle/copy-then-ack.ts'
 import type { OpenDelivery, Settlements } from '../settle/settlement.ts'
-import type { Failure } from './dead-letter.ts'
-import { deadLetterCopy, deadLetterName, faultCopy, isLastStop, sourceName } from './dead-letter.ts'
+import type { Failure, Telling } from './dead-letter.ts'
+import { deadLetterCopy, deadLetterName, faultCopy, isLastStop, sourceName, tellingAfter } from './dead-letter.ts'
 
 /** Pauses between tries, in milliseconds: doubling from the first to the last. */
 const firstPauseMs = 1000
@@ -58,9 +58,15 @@ export class DeadLetterMover {
   /** Resolves when the message lies in the dead-letter queue, or the delivery is not open any more. Does not reject. */
   async move(delivery: OpenDelivery, failure: Failure): Promise<void> {
     let pauseMs = firstPauseMs
+    let telling: Telling = 'all'
     while (delivery.state === 'open' && !this.#stopped) {
-      const error = await this.#try(delivery, failure)
+      const error = await this.#try(delivery, failure, telling)
       if (error === undefined) return
+      const next = tellingAfter(telling, error)
+      if (next !== telling) {
+        telling = next
+        continue
+      }
       const { id, type } = delivery.item.message
       this.#parts.events.emit({
         kind: 'dead-letter-failed',
@@ -83,16 +89,15 @@ export class DeadLetterMover {
   }
 
   /** What kept the message from moving; `undefined` when it moved or is not ours any more. */
-  async #try(delivery: OpenDelivery, failure: Failure): Promise<unknown> {
+  async #try(delivery: OpenDelivery, failure: Failure, telling: Telling): Promise<unknown> {
     const { driver, settlements, source, consumer, sendTimeoutMs, events } = this.#parts
     const { message } = delivery.item
     try {
       // Those who read dead letters would move them in a circle: there the message stays where it is.
       if (isLastStop(this.#name)) return new Error(`"${this.#name}" is the last stop: handle the message or delete it`)
       if (!this.#queue.ready) await this.#queue.wait()
-      const copies: Outgoing[] = [
-        { to: { kind: 'queue', name: this.#deadLetter }, message: deadLetterCopy(message, source, consumer, failure) },
-      ]
+      const letter = deadLetterCopy(message, source, consumer, failure, telling)
+      const copies: Outgoing[] = [{ to: { kind: 'queue', name: this.#deadLetter }, message: letter }]
       if (this.#fault !== undefined) {
         if (!this.#fault.ready) await this.#fault.wait()
         copies.push({ to: { kind: 'topic', name: `${this.#name}.fault` }, message: faultCopy(message) })

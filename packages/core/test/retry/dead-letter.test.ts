@@ -1,4 +1,4 @@
-import { deadLetterName } from '@chasqui/core'
+import { ChasquiError, deadLetterName } from '@chasqui/core'
 import type { Batch, Incoming, WireMessage } from '@chasqui/driver'
 import { describe, expect, test } from 'vitest'
 import { deadLetterCopy, type Failure, faultCopy, isLastStop } from '../../src/retry/dead-letter.ts'
@@ -51,6 +51,47 @@ test('a delayed message whose time to live passed while it waited is dead-letter
   await bus.handle(`${queue}.dead-letter`, body => handled.push(`dead ${body}`))
   await eventually('the letter comes', () => handled.length > 0)
   expect(handled).toEqual(['dead late'])
+})
+
+test('[headers] where its own nearly fill what the engine allows, a dead letter says less of its failure, or nothing', async () => {
+  for (const [room, told] of [
+    [900, { chasqui_error_code: 'handler-failed', chasqui_error_message: `${'no '.repeat(33)}…`, chasqui_attempts: 1 }],
+    [10, {}],
+  ] as const) {
+    const size = ({ headers }: WireMessage) => JSON.stringify(headers).length
+    const {
+      bus,
+      driver,
+      told: events,
+    } = await alteredBus({
+      driver: real => ({
+        send: async (batch, deadline) =>
+          size(batch[0]!.message) > 2000 + room
+            ? batch.map(() => ({ ok: false, error: new ChasquiError('header-invalid', 'Too long.'), inDoubt: false }))
+            : await real.send(batch, deadline),
+      }),
+    })
+    const queue = ownName()
+    await bus.handle(
+      queue,
+      () => {
+        throw new Error('no '.repeat(1000))
+      },
+      { retry: { attempts: 1 } },
+    )
+    const fill = 'x'.repeat(2000 - '{"fill":""}'.length)
+    await bus.send(queue, 'body', { headers: { fill } })
+    await eventually('it is given up', () => events.some(({ kind }) => kind === 'dead-lettered'))
+    for await (const dead of bus.receive(`${queue}.dead-letter`)) {
+      expect(dead.headers).toMatchObject({ fill, ...told })
+      expect('chasqui_error_code' in dead.headers).toBe('chasqui_error_code' in told)
+      expect(dead.headers.chasqui_error_stack).toBeUndefined()
+      await dead.ack()
+      break
+    }
+    expect(events.filter(({ kind }) => kind === 'dead-letter-failed')).toEqual([])
+    await driver.close()
+  }
 })
 
 describe('a dead letter', () => {
