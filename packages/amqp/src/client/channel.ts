@@ -13,8 +13,6 @@
  */
 
 import { AmqpError } from '../errors.ts'
-import type { FieldTable } from '../field-table.ts'
-import { encodeMethodFrame } from '../frame.ts'
 import type { FrameWriter } from '../frame-writer.ts'
 import {
   BASIC_ACK,
@@ -25,7 +23,6 @@ import {
   BASIC_GET,
   BASIC_GET_OK,
   BASIC_NACK,
-  BASIC_PUBLISH,
   BASIC_QOS,
   BASIC_RECOVER,
   BASIC_REJECT,
@@ -42,40 +39,30 @@ import {
   type ChannelClose,
   CONFIRM_SELECT,
   type ContentMethod,
-  EXCHANGE_BIND,
-  EXCHANGE_DECLARE,
-  EXCHANGE_DELETE,
-  EXCHANGE_UNBIND,
   type Method,
-  QUEUE_BIND,
-  QUEUE_DECLARE,
-  QUEUE_DELETE,
-  QUEUE_PURGE,
-  QUEUE_UNBIND,
-  type QueueDeclareOk,
-  type QueueDeleteOk,
   TX_COMMIT,
   TX_ROLLBACK,
   TX_SELECT,
 } from '../generated/methods.ts'
 import { type BasicProperties, readProperties } from '../generated/properties.ts'
 import { Acknowledgements } from './acknowledgements.ts'
-import type { ConsumeOptions, ExchangeOptions, PublishOptions, QueueOptions } from './channel-options.ts'
+import type { ConsumeOptions, PublishOptions } from './channel-options.ts'
 import type { ChannelHost, ChannelPort } from './channel-port.ts'
 import { Confirms, publishError, type Settled } from './confirms.ts'
 import { ConnectionError } from './connection-error.ts'
 import { Consumers } from './consumers.ts'
+import { Declarations, emptyTable } from './declarations.ts'
 import { Delivery, GetDelivery, type Returned } from './delivery.ts'
 import { Listeners } from './listeners.ts'
+import { Publishing } from './publishing.ts'
 import { Requests } from './requests.ts'
 
-const emptyTable: FieldTable = Object.freeze({})
-
-export class Channel {
+export class Channel extends Declarations {
   /** From 1 up to the connection's channel-max; used again after the channel's end. */
   readonly number: number
   readonly #host: ChannelHost
   readonly #writer: FrameWriter
+  readonly #publishing: Publishing
   readonly #requests = new Requests()
   readonly #confirms = new Confirms(error => this.#listenerFailed(error))
   readonly #acks: Acknowledgements
@@ -93,17 +80,13 @@ export class Channel {
   /** What the next consumer lives by, and all of the channel together. */
   #prefetch = 0
   #globalPrefetch = 0
-  // The method frame of the last publish, made once a second one has the same address.
-  #frameExchange = ''
-  #frameRoutingKey = ''
-  #frameMandatory = false
-  #frame: Buffer | undefined
-
   /** For the connection: `attach` is given what the connection talks to. Users call `connection.openChannel()`. */
   constructor(host: ChannelHost, channelNumber: number, attach: (port: ChannelPort) => void) {
+    super()
     this.number = channelNumber
     this.#host = host
     this.#writer = host.writer
+    this.#publishing = new Publishing(host.writer, channelNumber)
     this.#acks = new Acknowledgements(host.flushQueue, (tag, multiple) => {
       this.#writer.method(channelNumber, { id: BASIC_ACK, deliveryTag: tag, multiple })
     })
@@ -117,7 +100,7 @@ export class Channel {
 
   /** For the connection: sends channel.open. */
   async open(): Promise<this> {
-    await this.#request({ id: CHANNEL_OPEN })
+    await this.ask({ id: CHANNEL_OPEN })
     return this
   }
 
@@ -149,94 +132,6 @@ export class Channel {
     return this.#returnListeners.add(listener)
   }
 
-  // Queues and exchanges. Each rejects with an AmqpError when the server refuses, which closes the channel.
-
-  /** An empty name: the server makes one. */
-  async declareQueue(
-    name: string,
-    options: QueueOptions = {},
-  ): Promise<{ queue: string; messageCount: number; consumerCount: number }> {
-    const answer = await this.#request<QueueDeclareOk>({
-      id: QUEUE_DECLARE,
-      queue: name,
-      passive: options.passive ?? false,
-      durable: options.durable ?? false,
-      exclusive: options.exclusive ?? false,
-      autoDelete: options.autoDelete ?? false,
-      noWait: false,
-      arguments: options.arguments ?? emptyTable,
-    })
-    return { queue: answer.queue, messageCount: answer.messageCount, consumerCount: answer.consumerCount }
-  }
-
-  /** Resolves with the number of messages that went with it. */
-  async deleteQueue(name: string, options: { ifUnused?: boolean; ifEmpty?: boolean } = {}): Promise<number> {
-    const { ifUnused = false, ifEmpty = false } = options
-    const answer = await this.#request<QueueDeleteOk>({
-      id: QUEUE_DELETE,
-      queue: name,
-      ifUnused,
-      ifEmpty,
-      noWait: false,
-    })
-    return answer.messageCount
-  }
-
-  /** Deletes the messages that are ready, and resolves with their number. */
-  async purgeQueue(name: string): Promise<number> {
-    const answer = await this.#request<QueueDeleteOk>({ id: QUEUE_PURGE, queue: name, noWait: false })
-    return answer.messageCount
-  }
-
-  async bindQueue(queue: string, exchange: string, routingKey: string, table: FieldTable = emptyTable): Promise<void> {
-    await this.#request({ id: QUEUE_BIND, queue, exchange, routingKey, noWait: false, arguments: table })
-  }
-
-  async unbindQueue(
-    queue: string,
-    exchange: string,
-    routingKey: string,
-    table: FieldTable = emptyTable,
-  ): Promise<void> {
-    await this.#request({ id: QUEUE_UNBIND, queue, exchange, routingKey, arguments: table })
-  }
-
-  async declareExchange(name: string, type: string, options: ExchangeOptions = {}): Promise<void> {
-    await this.#request({
-      id: EXCHANGE_DECLARE,
-      exchange: name,
-      type,
-      passive: options.passive ?? false,
-      durable: options.durable ?? false,
-      autoDelete: options.autoDelete ?? false,
-      internal: options.internal ?? false,
-      noWait: false,
-      arguments: options.arguments ?? emptyTable,
-    })
-  }
-
-  async deleteExchange(name: string, options: { ifUnused?: boolean } = {}): Promise<void> {
-    await this.#request({ id: EXCHANGE_DELETE, exchange: name, ifUnused: options.ifUnused ?? false, noWait: false })
-  }
-
-  async bindExchange(
-    destination: string,
-    source: string,
-    routingKey: string,
-    table: FieldTable = emptyTable,
-  ): Promise<void> {
-    await this.#request({ id: EXCHANGE_BIND, destination, source, routingKey, noWait: false, arguments: table })
-  }
-
-  async unbindExchange(
-    destination: string,
-    source: string,
-    routingKey: string,
-    table: FieldTable = emptyTable,
-  ): Promise<void> {
-    await this.#request({ id: EXCHANGE_UNBIND, destination, source, routingKey, noWait: false, arguments: table })
-  }
-
   // Modes
 
   /**
@@ -245,7 +140,7 @@ export class Channel {
    */
   async qos(prefetch: number, options: { global?: boolean } = {}): Promise<void> {
     const global = options.global ?? false
-    await this.#request({ id: BASIC_QOS, prefetchSize: 0, prefetchCount: prefetch, global }, () => {
+    await this.ask({ id: BASIC_QOS, prefetchSize: 0, prefetchCount: prefetch, global }, () => {
       if (global) this.#globalPrefetch = prefetch
       else this.#prefetch = prefetch
       this.#tellPrefetch()
@@ -256,27 +151,27 @@ export class Channel {
   async confirmSelect(): Promise<void> {
     if (this.#confirming) return
     // Publishes are counted from the select on, and it cannot fail on an open channel without closing it.
-    const selected = this.#request({ id: CONFIRM_SELECT, noWait: false })
+    const selected = this.ask({ id: CONFIRM_SELECT, noWait: false })
     this.#confirming = true
     await selected
   }
 
   async txSelect(): Promise<void> {
-    await this.#request({ id: TX_SELECT })
+    await this.ask({ id: TX_SELECT })
     this.#acks.coalescing = false
   }
 
   async txCommit(): Promise<void> {
-    await this.#request({ id: TX_COMMIT })
+    await this.ask({ id: TX_COMMIT })
   }
 
   async txRollback(): Promise<void> {
-    await this.#request({ id: TX_ROLLBACK })
+    await this.ask({ id: TX_ROLLBACK })
   }
 
   /** The server delivers everything unsettled of this channel again; without `requeue` RabbitMQ refuses. */
   async recover(requeue: boolean): Promise<void> {
-    const recovered = this.#request({ id: BASIC_RECOVER, requeue })
+    const recovered = this.ask({ id: BASIC_RECOVER, requeue })
     this.#acks.settle(0, true)
     await recovered
   }
@@ -296,7 +191,8 @@ export class Channel {
     options?: PublishOptions,
   ): void {
     if (this.#state !== 'open') throw this.#refusal()
-    this.#write(exchange, routingKey, properties, body, options?.mandatory === true)
+    if (this.#acks.waiting > 0) this.#acks.flush()
+    this.#publishing.write(exchange, routingKey, options?.mandatory === true, properties, body)
     if (this.#confirming) this.#confirms.skip()
   }
 
@@ -318,7 +214,8 @@ export class Channel {
     }
     if (!this.#confirming) throw new ConnectionError('closed', 'Call confirmSelect() before publishConfirmed().')
     const mandatory = options?.mandatory === true
-    this.#write(exchange, routingKey, properties, body, mandatory)
+    if (this.#acks.waiting > 0) this.#acks.flush()
+    this.#publishing.write(exchange, routingKey, mandatory, properties, body)
     if (mandatory) this.#confirms.addMandatory(settled, exchange, routingKey, properties, body)
     else this.#confirms.add(settled)
   }
@@ -339,28 +236,6 @@ export class Channel {
     })
   }
 
-  #write(
-    exchange: string,
-    routingKey: string,
-    properties: BasicProperties | Uint8Array,
-    body: Uint8Array,
-    mandatory: boolean,
-  ): void {
-    if (this.#acks.waiting > 0) this.#acks.flush()
-    const same =
-      exchange === this.#frameExchange && routingKey === this.#frameRoutingKey && mandatory === this.#frameMandatory
-    if (same && this.#frame !== undefined) {
-      this.#writer.contentBehind(this.#frame, this.number, properties, body)
-      return
-    }
-    const method = { id: BASIC_PUBLISH, exchange, routingKey, mandatory, immediate: false } as const
-    this.#writer.content(this.number, method, properties, body)
-    this.#frame = same ? encodeMethodFrame(this.number, method) : undefined
-    this.#frameExchange = exchange
-    this.#frameRoutingKey = routingKey
-    this.#frameMandatory = mandatory
-  }
-
   // Receiving
 
   /**
@@ -369,7 +244,7 @@ export class Channel {
    */
   async consume(queue: string, options: ConsumeOptions, onDelivery: (delivery: Delivery) => void): Promise<string> {
     const { consumerTag = '', noAck = false, exclusive = false } = options
-    const answer = await this.#request<BasicConsumeOk>(
+    const answer = await this.ask<BasicConsumeOk>(
       {
         id: BASIC_CONSUME,
         queue,
@@ -391,14 +266,14 @@ export class Channel {
 
   /** Ends a consumer; resolves when no more deliveries come. What was delivered is still to be settled. */
   async cancel(consumerTag: string): Promise<void> {
-    await this.#request({ id: BASIC_CANCEL, consumerTag, noWait: false }, () => this.#forget(consumerTag))
+    await this.ask({ id: BASIC_CANCEL, consumerTag, noWait: false }, () => this.#forget(consumerTag))
   }
 
   /** One message, or undefined from an empty queue. */
   async get(queue: string, options: { noAck?: boolean } = {}): Promise<GetDelivery | undefined> {
     const noAck = options.noAck ?? false
     let delivery: GetDelivery | undefined
-    await this.#request({ id: BASIC_GET, queue, noAck }, (answer: Method) => {
+    await this.ask({ id: BASIC_GET, queue, noAck }, (answer: Method) => {
       if (answer.id !== BASIC_GET_OK) return
       this.#acks.delivered(answer.deliveryTag, !noAck)
       delivery = this.#takeGot(answer)
@@ -462,8 +337,7 @@ export class Channel {
     })
   }
 
-  /** Writes a request and waits for its answer, which `answered` sees first, inside the reading of it. */
-  #request<Answer extends Method>(request: Method, answered?: (answer: Answer) => void): Promise<Answer> {
+  protected ask<Answer extends Method>(request: Method, answered?: (answer: Answer) => void): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.#state !== 'open') throw this.#refusal()
       this.#acks.flush()
