@@ -42,11 +42,14 @@ async function inProcess(): Promise<Section> {
   let directory = 0
   const samples = await inTurn(rounds, {
     'bare loop: JSON and the schema alone': () => runOnce<Sample>('pipeline/bare-loop.ts', 'none', 400_000),
-    'memory:, send to handler': () => runOnce<Sample>('pipeline/chasqui.ts', 'memory:', 400_000, callers),
+    'memory:, send to handler, logs and metrics off': () =>
+      runOnce<Sample>('pipeline/chasqui.ts', 'memory:', 400_000, callers),
+    'memory:, the same with logs and metrics on': () =>
+      runOnce<Sample>('pipeline/chasqui.ts', 'memory:', 400_000, callers, 'counted'),
     'embedded:, durable and confirmed': () =>
       runOnce<Sample>('pipeline/chasqui.ts', `embedded:${join(work, `data-${directory++}`)}`, 200_000, callers),
   })
-  const [bare, memory, embedded] = Object.values(samples) as [Sample[], Sample[], Sample[]]
+  const [bare, memory, counted, embedded] = Object.values(samples) as [Sample[], Sample[], Sample[], Sample[]]
   const { perSecond: syncs } = await runOnce<{ perSecond: number }>('disk-sync.ts')
   return {
     title: 'In one process',
@@ -57,6 +60,13 @@ async function inProcess(): Promise<Section> {
     rows: Object.entries(samples).map(([name, of]) => ({ name, samples: of })),
     goals: [
       atMost('memory: CPU over the bare loop', cpuPerMessage(memory) / cpuPerMessage(bare), 3, ' x'),
+      atMost('memory: the same, all on', cpuPerMessage(counted) / cpuPerMessage(bare), 4, ' x'),
+      atMost(
+        'memory: CPU with logs and metrics over that without',
+        cpuPerMessage(counted) / cpuPerMessage(memory),
+        1.3,
+        ' x',
+      ),
       atLeast('embedded: messages per second', perSecond(embedded), 100_000),
     ],
   }
@@ -64,7 +74,8 @@ async function inProcess(): Promise<Section> {
 
 async function onRabbitmq(): Promise<Section> {
   const samples = await inTurn(rounds, {
-    'Chasqui: bus.send to handler': () => runOnce<Sample>('pipeline/chasqui.ts', rabbitmqUrl, 50_000, callers),
+    'Chasqui: bus.send to handler, metrics on': () =>
+      runOnce<Sample>('pipeline/chasqui.ts', rabbitmqUrl, 50_000, callers, 'counted'),
     'amqplib by hand': () => runOnce<Sample>('pipeline/amqplib.ts', rabbitmqUrl, 50_000, callers),
     'NestJS, RMQ transport (sends without confirms)': () =>
       runOnce<Sample>('pipeline/nest.ts', rabbitmqUrl, 50_000, callers),

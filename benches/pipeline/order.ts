@@ -52,8 +52,8 @@ async function burst(contender: Contender, messages: number, callers: number): P
   while (contender.handled() < target) await new Promise(resolve => setTimeout(resolve, 1))
 }
 
-/** `node FILE URL MESSAGES CALLERS` */
-export function parameters(): { url: string; messages: number; callers: number } {
-  const [url = 'memory:', messages = '100000', callers = '1000'] = process.argv.slice(2)
-  return { url, messages: Number(messages), callers: Number(callers) }
+/** `node FILE URL MESSAGES CALLERS [WORD...]` */
+export function parameters(): { url: string; messages: number; callers: number; words: readonly string[] } {
+  const [url = 'memory:', messages = '100000', callers = '1000', ...words] = process.argv.slice(2)
+  return { url, messages: Number(messages), callers: Number(callers), words }
 }
