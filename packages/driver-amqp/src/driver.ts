@@ -33,6 +33,7 @@ import {
 } from '@chasqui/driver'
 import { type Address, addressOf } from './address.ts'
 import { backoffMs } from './backoff.ts'
+import type { QueueArguments } from './declarer.ts'
 import { DelayPreparations, type DelayRoutes, isDelayed } from './delays.ts'
 import { depthOf, depthsOf } from './depth.ts'
 import { hasReplyCode, isLoss, refusal, replyCode, textOf } from './failures.ts'
@@ -43,7 +44,7 @@ import { queueOf } from './queue-names.ts'
 import { AmqpReceiver, type ReceiverHost } from './receiver.ts'
 import { Scratch } from './scratch.ts'
 import { Sender } from './sender.ts'
-import { type QueueArguments, TopologyKeeper } from './topology.ts'
+import { TopologyKeeper } from './topology.ts'
 
 export interface AmqpDriverOptions {
   /** Where the broker is; several are tried in turn. At least one. */
