@@ -13,7 +13,8 @@ import { maxHoldMs } from '../retry/policy.ts'
 import type { PutAside } from '../retry/put-aside.ts'
 import type { Settlements } from '../settle/settlement.ts'
 import type { CircuitBreaker } from './circuit-breaker.ts'
-import type { Attempt, Scope } from './incoming.ts'
+import type { RouteInfo, Scope } from './incoming.ts'
+import { Attempt } from './incoming.ts'
 import type { ConsumeSettings } from './options.ts'
 import type { Floor, Work } from './work.ts'
 
@@ -28,6 +29,8 @@ export interface FailuresParts {
   readonly floor: Floor
   readonly breaker: CircuitBreaker | undefined
 }
+
+const noRoute: RouteInfo = { contract: undefined, schema: undefined, format: undefined }
 
 export class Failures {
   readonly #parts: FailuresParts
@@ -78,7 +81,14 @@ export class Failures {
   giveUp(work: Work, error: ChasquiError): void {
     const now = Date.now()
     if (work.firstFailedAt === 0) work.firstFailedAt = now
-    this.#deadLetter(work, undefined, error.code, error.message, error, now)
+    const { scope } = this.#parts
+    const { message, redelivered } = work.item
+    // Whoever asked is told, as by an attempt that failed.
+    const attempt =
+      message.replyTo === undefined
+        ? undefined
+        : new Attempt(scope, work.route ?? noRoute, message, redelivered, work.attempt)
+    this.#deadLetter(work, attempt, error.code, error.message, error, now)
   }
 
   /**

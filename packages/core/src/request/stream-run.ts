@@ -82,7 +82,11 @@ export class StreamRun {
       this.#ending ??= 'finished'
       signal.removeEventListener('abort', this.#aborted)
       if (this.#ending === 'aborted') this.#tellOfTheBreak(signal.reason)
-      if (!exhausted) await iterator.return?.().catch(this.#parts.cleanupFailed)
+      if (!exhausted) {
+        const ended = iterator.return?.().catch(this.#parts.cleanupFailed)
+        // An attempt that is over waits for nothing any more.
+        if (this.#ending !== 'aborted') await ended
+      }
     }
   }
 

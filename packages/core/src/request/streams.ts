@@ -1,12 +1,11 @@
 /** The asking half of streams of replies: `for await (const item of bus.stream(...))`. Asking begins with the loop and ends with it. */
 import type { ChasquiError as ChasquiErrorType, Headers, WireMessage } from '@chasqui/driver'
-import { isChasquiError } from '@chasqui/driver'
+import { ChasquiError, isChasquiError } from '@chasqui/driver'
 import type { AnyContract } from '../contract/contract.ts'
 import type { Carried } from '../encode/attributes.ts'
 import type { EventHub } from '../observe/events.ts'
 import { streamOptions } from '../options.ts'
 import type { Outlets, StreamOptions } from '../send/outlet.ts'
-import { abortedError } from '../send/sender.ts'
 import type { Recipient, ReplyQueue } from './reply-queue.ts'
 import type { ReplyReader } from './reply-reader.ts'
 import { runOf, streamHeader } from './stream-protocol.ts'
@@ -55,7 +54,7 @@ export class Streams implements Recipient {
       cancel: run => this.#cancel(id, run),
     })
     const { signal, ...others } = options
-    const abort = () => reader.fail(abortedError(signal!, name))
+    const abort = () => reader.fail(streamAborted(signal!, name))
     try {
       await this.#queue.open()
       signal?.addEventListener('abort', abort, { once: true })
@@ -124,4 +123,11 @@ export class Streams implements Recipient {
       this.#events.emit({ kind: 'driver-failed', doing: 'telling a stream of credit or its end', error })
     })
   }
+}
+
+function streamAborted(signal: AbortSignal, destination: string): ChasquiErrorType {
+  return new ChasquiError('aborted', `The signal of the stream from "${destination}" fired.`, {
+    cause: signal.reason,
+    details: { destination },
+  })
 }

@@ -23,6 +23,15 @@ describe('request()', () => {
     expect(ofKind(told, 'replied')).toHaveLength(1)
   })
 
+  test('is rejected at once where no route of its queue takes the type', async () => {
+    const { bus } = await watchedBus()
+    const [price, other] = [Price(), Price()]
+    const misled = request(other.type, z.unknown(), z.unknown(), { destination: price.type })
+    await bus.handle([on(price, () => ({ price: 1 }))])
+    const { code, details } = await errorOf(bus.request(misled, {}))
+    expect([code, details.remoteCode]).toEqual(['request-failed', 'unrouted'])
+  })
+
   test('a thousand at once find their own replies', async () => {
     const { bus } = await watchedBus()
     const queue = ownName()
