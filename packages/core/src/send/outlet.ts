@@ -38,7 +38,7 @@ export interface SendOptions {
   readonly delayMs?: number
   /** The moment before which the message is not delivered; the past means now. */
   readonly at?: Date
-  /** Milliseconds after which the message is not delivered any more. Default: for ever. */
+  /** Milliseconds from now after which the message is not delivered any more; longer than its delay. Default: for ever. */
   readonly ttlMs?: number
   /** Gives up waiting for the confirm (`aborted`); a message that has left already may still arrive. */
   readonly signal?: AbortSignal
@@ -295,6 +295,12 @@ export class Outlets {
     if (ttlMs !== undefined) {
       this.#demand('expiry', 'let messages expire (`ttlMs`)')
       draft.expiresAt = draft.time + ttlMs
+      if (draft.expiresAt <= (draft.notBefore ?? 0)) {
+        throw new ChasquiError(
+          'option-invalid',
+          `${methods[kind]}: the message would expire before it is due. \`ttlMs\` counts from now; make it longer than the delay.`,
+        )
+      }
     }
     if (signal !== undefined) {
       if (signal.aborted) throw abortedError(signal, outlet.to.name)

@@ -113,6 +113,7 @@ describe('send()', () => {
     ['option-invalid', 1, { ttlMs: 0 }],
     ['option-invalid', 1, { delayMs: 1, at: new Date() }],
     ['option-invalid', 1, { delay: 5 }],
+    ['option-invalid', 1, { delayMs: 500, ttlMs: 500 }],
     ['aborted', 1, { signal: AbortSignal.abort() }],
     ['destination-missing', 1, { declare: 'never' }],
   ] as const)('rejects with %s for %o and %o', async (code, body, options) => {
