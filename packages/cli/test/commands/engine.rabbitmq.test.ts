@@ -63,6 +63,14 @@ describe.runIf(brokerUrl)('on RabbitMQ', () => {
     expect((await chasqui(...source, '--ack')).out).toBe('')
   })
 
+  test('what was looked at goes back to its place, before what it stood before', { timeout: 90_000 }, async () => {
+    const name = ownName()
+    const lines = Array.from({ length: 120 }, (_, number) => String(number))
+    await CommandLine.run(['send', name, '-', '--url', brokerUrl], lines.join('\n'))
+    expect(bodies((await chasqui('consume', name, '--peek', '--limit', '50', '--json')).out)).toHaveLength(50)
+    expect(bodies((await chasqui('consume', name, '--ack', '--json')).out).map(String)).toEqual(lines)
+  })
+
   test('the list of all queues wants the management plugin, and says so', async () => {
     const { code, out, err } = await chasqui('queues')
     // Where somebody has it on, the list is there.

@@ -222,9 +222,9 @@ export class ReceiveLoop implements Sink {
     // Those that were held release themselves in the turn that follows.
     await Promise.resolve()
     for (const open of [...this.#arrived.drain(), ...this.#open]) {
-      if (open.state !== 'open') continue
-      void settlements.settle(open, 'requeue')
-      open.state = 'stale'
+      // The receiver gives them back as one when it stops. Given back one by one they would come to it again meanwhile, and
+      // a second return puts them behind what they stood before.
+      if (open.state === 'open') open.state = 'stale'
     }
     this.#open.clear()
     await settlements.flushed()
