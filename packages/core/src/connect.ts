@@ -97,6 +97,7 @@ export async function connect(url?: string | readonly string[], options: Connect
       username: credentials.username,
       password: credentials.password,
       tls: options.tls,
+      onWarning: sentence => logger.warn({}, redact(sentence)),
       engine: options.engine,
     })
     checkDriver(driver)

@@ -46,8 +46,13 @@ export async function alteredBus(alterations: Alterations, options: ConnectOptio
   const told: BusEvent[] = []
   events.listen(event => told.push(event))
   const { receive: _, ...others } = changes
+  // Moves go by `send` and `settle`, which are what tests alter; a test of transfers says so.
+  const capabilities = {
+    ...real.capabilities,
+    operations: { ...real.capabilities.operations, transfer: 'unsupported' },
+  } as const
   const bus = new MessageBus({
-    driver: overlaid(driver, others),
+    driver: overlaid(driver, { capabilities, ...others }),
     name: 'core-test',
     events,
     logger: silentLogger,

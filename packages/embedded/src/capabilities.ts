@@ -6,7 +6,7 @@ const operations: Operations = {
   expiry: 'native',
   strictOrder: 'native',
   keyOrder: 'native',
-  transfer: 'unsupported',
+  transfer: 'native',
   transient: 'native',
   history: 'unsupported',
   inspect: 'native',
@@ -42,6 +42,7 @@ export const ownerCapabilities: Capabilities = {
  */
 export const guestCapabilities: Capabilities = {
   engine: 'embedded',
-  operations,
+  // Over a connection a move is a copy, its confirm and an acknowledgement.
+  operations: { ...operations, transfer: 'unsupported' },
   properties: { ...ownerCapabilities.properties, separateProcess: true, takesOver: true },
 }

@@ -1,8 +1,9 @@
 /** A message of ours inside the broker: carried by reference, written as AMQP only when a store or a socket asks. */
 import { AmqpError, type BasicProperties, encodeProperties } from '@chasqui/amqp'
 import type { BrokerMessage } from '@chasqui/broker'
-import type { WireMessage } from '@chasqui/driver'
+import type { Outgoing, WireMessage } from '@chasqui/driver'
 import { fromDelivery, toProperties } from '@chasqui/driver-amqp'
+import { routingKeyOf } from './local-topology.ts'
 
 export class CarriedMessage implements BrokerMessage {
   readonly exchange: string
@@ -35,6 +36,11 @@ export class CarriedMessage implements BrokerMessage {
     this.#propertyBytes ??= encodeProperties(this.properties)
     return this.#propertyBytes
   }
+}
+
+/** The message with its address in the broker. */
+export function carried({ to, message }: Outgoing): CarriedMessage {
+  return new CarriedMessage(to.kind === 'topic' ? to.name : '', routingKeyOf(to, message.type), message)
 }
 
 /** The message as the core knows it, whoever sent it. */

@@ -1,7 +1,7 @@
 /** The driver of a process that uses a data directory through the process that owns it: AMQP over the local socket. */
 import { localSocketPath } from '@chasqui/broker'
 import { ChasquiError, type Driver, type OpenOptions } from '@chasqui/driver'
-import { getQueueList, openAmqpDriver } from '@chasqui/driver-amqp'
+import { cancelDelayed, getQueueList, openAmqpDriver } from '@chasqui/driver-amqp'
 import { guestCapabilities } from './capabilities.ts'
 import { queueArguments } from './queue-arguments.ts'
 
@@ -37,6 +37,7 @@ export function openGuest(
     orderArgument: 'x-chasqui-order',
     confirmsBeforeClosing: true,
     listQueues: getQueueList,
+    cancelDelayed,
     explain: failure =>
       new ChasquiError(
         failure.code,

@@ -23,9 +23,10 @@ import {
   type Topology,
 } from '@chasqui/driver'
 import { queueOf } from '@chasqui/driver-amqp'
-import { CarriedMessage } from './carried.ts'
+import { carried } from './carried.ts'
+import { fullError, unroutable } from './failures.ts'
 import { LocalReceiver, type LocalReceiverOptions } from './local-receiver.ts'
-import { LocalTopology, routingKeyOf } from './local-topology.ts'
+import { LocalTopology } from './local-topology.ts'
 import type { SharedBroker } from './shared-broker.ts'
 
 const keptDurably: SendResult = Object.freeze({ ok: true, durable: true })
@@ -94,8 +95,7 @@ export class LocalDriver implements Driver {
     for (let index = 0; index < batch.length; index++) {
       const { to, message } = batch[index]!
       try {
-        const carried = new CarriedMessage(to.kind === 'topic' ? to.name : '', routingKeyOf(to, message.type), message)
-        const outcome = this.#session.publish(carried)
+        const outcome = this.#session.publish(carried(batch[index]!))
         if (outcome.rejected) results[index] = failed(fullError(to))
         else if (outcome.routed === 0 && to.kind !== 'topic') results[index] = failed(unroutable(to))
         else results[index] = message.durable && this.#topology.isDurable(to) ? keptDurably : keptInMemory
@@ -110,14 +110,17 @@ export class LocalDriver implements Driver {
   }
 
   async receive(source: Source, sink: Sink, options: ReceiverOptions): Promise<Receiver> {
-    return this.startReceiver(source, sink, options)
+    const receiver = this.startReceiver(source, sink, options)
+    receiver.holdBack()
+    return receiver
   }
 
   /** As `receive`; nothing is delivered before it has returned. */
-  startReceiver(source: Source, sink: Sink, options: LocalReceiverOptions): Receiver {
+  startReceiver(source: Source, sink: Sink, options: LocalReceiverOptions): LocalReceiver {
     this.#refuseWhenClosed()
     const receiver = new LocalReceiver(this.#vhost, this.#owner, source, sink, options, {
       restore: () => this.#topology.restore(source),
+      asChasquiError: (error, name) => this.#topology.asChasquiError(error, name),
       ended: () => this.#receivers.delete(receiver),
     })
     this.#receivers.add(receiver)
@@ -226,18 +229,4 @@ function failed(error: ChasquiError): SendResult {
 
 function closedError(): ChasquiError {
   return new ChasquiError('closed', 'This bus was closed. Connect again to go on.')
-}
-
-function fullError(to: Target): ChasquiError {
-  return new ChasquiError(
-    'destination-full',
-    `The queue "${to.name}" is full and refuses messages. Consume some, or raise its limit.`,
-  )
-}
-
-function unroutable(to: Target): ChasquiError {
-  return new ChasquiError(
-    'unroutable',
-    `The ${to.kind} "${to.name}" does not exist any more. Was it deleted underneath?`,
-  )
 }

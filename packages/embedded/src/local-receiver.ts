@@ -5,12 +5,13 @@
  * The epoch counts how often the consumer was started: a queue deleted underneath ends one, and the receiver makes
  * the queue again and starts the next.
  */
-import type { Delivery, Session, VirtualHost } from '@chasqui/broker'
+import type { Delivery, Session, Transferred, VirtualHost } from '@chasqui/broker'
 import {
   ChasquiError,
   type Incoming,
   isChasquiError,
   type Outcome,
+  type Outgoing,
   type ReceiveOrder,
   type Receiver,
   type ReceiverOptions,
@@ -18,7 +19,8 @@ import {
   type Source,
 } from '@chasqui/driver'
 import { queueOf } from '@chasqui/driver-amqp'
-import { wireOf } from './carried.ts'
+import { carried, wireOf } from './carried.ts'
+import { fullError, unroutable } from './failures.ts'
 
 const done = Promise.resolve('done' as const)
 const stale = Promise.resolve('stale' as const)
@@ -26,6 +28,8 @@ const stale = Promise.resolve('stale' as const)
 export interface LocalReceiverHooks {
   /** Makes the queue again after it was deleted. */
   restore(): void
+  /** What the broker said, as ours. */
+  asChasquiError(error: unknown, name: string): ChasquiError
   /** The receiver has stopped or failed. */
   ended(): void
 }
@@ -80,6 +84,15 @@ export class LocalReceiver implements Receiver {
     if (this.#window > 0) this.#consume(session)
   }
 
+  /** Nothing comes before whoever awaits the receiver has it. */
+  holdBack(): void {
+    const session = this.#session
+    session?.flow(false)
+    setImmediate(() => {
+      if (session === this.#session) session?.flow(true)
+    })
+  }
+
   async window(messages: number): Promise<void> {
     this.#window = messages
     const session = this.#session
@@ -103,6 +116,22 @@ export class LocalReceiver implements Receiver {
     return done
   }
 
+  async transfer(
+    _lane: string,
+    epoch: number,
+    tags: readonly number[],
+    out: readonly Outgoing[],
+  ): Promise<'done' | 'stale'> {
+    const session = this.#session
+    if (session === undefined || epoch !== this.#epoch) return 'stale'
+    // A topic without subscriptions is no failure, a queue that is not there is one.
+    const absent = out.find(({ to }) => to.kind !== 'topic' && this.#vhost.describeQueue(queueOf(to)) === undefined)
+    if (absent !== undefined) throw unroutable(absent.to)
+    const commit = this.#transferred(session, tags, out)
+    await new Promise<void>(resolve => session.whenCommitted(commit, resolve))
+    return 'done'
+  }
+
   async stop(): Promise<void> {
     const session = this.#session
     this.#session = undefined
@@ -110,6 +139,18 @@ export class LocalReceiver implements Receiver {
     if (this.#isReply) session.deleteQueue({ queue: this.#lane })
     session.close()
     this.#hooks.ended()
+  }
+
+  /** Returns the commit number to wait for. */
+  #transferred(session: Session, tags: readonly number[], out: readonly Outgoing[]): number {
+    let transferred: Transferred
+    try {
+      transferred = session.transfer(tags, out.map(carried))
+    } catch (error) {
+      throw this.#hooks.asChasquiError(error, this.#lane)
+    }
+    if (transferred.done) return transferred.commit
+    throw fullError(out[transferred.message]!.to)
   }
 
   #consume(session: Session): void {

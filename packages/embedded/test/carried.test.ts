@@ -2,7 +2,7 @@ import { decodeProperties } from '@chasqui/amqp'
 import type { BrokerMessage } from '@chasqui/broker'
 import { describe, expect, it } from 'vitest'
 import { CarriedMessage, wireOf } from '../src/carried.ts'
-import { message } from './fixture.ts'
+import { message } from './message.ts'
 
 describe('a message in the broker', () => {
   it('is read back from its AMQP bytes as it was sent', () => {

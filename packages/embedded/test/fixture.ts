@@ -3,19 +3,10 @@ import { randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type {
-  Batch,
-  ChasquiError,
-  Driver,
-  Incoming,
-  Outgoing,
-  Receiver,
-  Sink,
-  Target,
-  WireMessage,
-} from '@chasqui/driver'
+import type { Batch, ChasquiError, Driver, Incoming, Outgoing, Receiver, Sink, Target } from '@chasqui/driver'
 import { onTestFinished } from 'vitest'
 import { open } from '../src/index.ts'
+import { message } from './message.ts'
 
 export function memoryUrl(): string {
   return `memory:${randomUUID()}`
@@ -31,10 +22,6 @@ export async function opened(url: string, connectTimeoutMs = 5_000): Promise<Dri
   const driver = await open({ urls: [url], name: 'test', connectTimeoutMs })
   onTestFinished(() => driver.close())
   return driver
-}
-
-export function message(id: string, more: Partial<WireMessage> = {}): WireMessage {
-  return { id, attributes: {}, headers: {}, durable: true, body: Buffer.from(`body of ${id}`), ...more }
 }
 
 export function outgoing(to: Target, ...ids: string[]): Outgoing[] {

@@ -1,6 +1,7 @@
 import type { Destination, Source } from '@chasqui/driver'
 import { describe, expect, it, vi } from 'vitest'
-import { Collector, inTenSeconds, memoryUrl, message, opened, outgoing, temporaryDirectory } from './fixture.ts'
+import { Collector, inTenSeconds, memoryUrl, opened, outgoing, temporaryDirectory } from './fixture.ts'
+import { message } from './message.ts'
 
 const queue: Destination = { kind: 'queue', name: 'orders', durable: true, deadLetter: 'orders.dead-letter' }
 const source: Source = { kind: 'queue', name: 'orders' }

@@ -2,7 +2,8 @@ import { Broker } from '@chasqui/broker'
 import type { Driver, Source } from '@chasqui/driver'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { openGuest } from '../src/guest.ts'
-import { Collector, inTenSeconds, memoryUrl, message, opened, temporaryDirectory } from './fixture.ts'
+import { Collector, inTenSeconds, memoryUrl, opened, temporaryDirectory } from './fixture.ts'
+import { message } from './message.ts'
 
 const source: Source = { kind: 'queue', name: 'orders' }
 const target = { kind: 'queue', name: 'orders' } as const

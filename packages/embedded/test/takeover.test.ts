@@ -9,7 +9,8 @@ import type { Destination, Driver, Incoming, SendResult, Source, StateChange } f
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { openGuest } from '../src/guest.ts'
 import { SuccessorDriver } from '../src/successor.ts'
-import { Collector, inTenSeconds, message, opened, outgoing, temporaryDirectory } from './fixture.ts'
+import { Collector, inTenSeconds, opened, outgoing, temporaryDirectory } from './fixture.ts'
+import { message } from './message.ts'
 
 const source = { kind: 'queue', name: 'orders' } as const
 const destination: Destination = { ...source, durable: true }
@@ -272,13 +273,17 @@ describe('when the owner of a directory goes', () => {
     const first = await owner(directory)
     const driver = await opened(`embedded:${directory}`)
     await driver.declare({ destinations: [destination] }, { create: true })
-    const [paused, stopped] = [new Collector(), new Collector()]
+    const [paused, leaving] = [new Collector(), new Collector()]
     const pausing = await driver.receive(source, paused, { window: 5, order: 'none' })
-    const stopping = await driver.receive(source, stopped, { window: 5, order: 'none' })
+    const stopping = await driver.receive(source, leaving, { window: 5, order: 'none' })
     await pausing.window(0)
+    const stopped = new Promise<void>(resolve => {
+      driver.onState(({ state }) => {
+        if (state === 'down') resolve(stopping.stop())
+      })
+    })
     await killed(first)
-    await vi.waitFor(() => expect(driver.state).toBe('down'), { timeout, interval: 1 })
-    await stopping.stop()
+    await stopped
     await isServedHere(directory)
     await vi.waitFor(() => expect(driver.state).toBe('up'), { timeout })
     const sent = await driver.send(outgoing(source, 'a', 'b', 'c'), inTenSeconds())
@@ -286,7 +291,7 @@ describe('when the owner of a directory goes', () => {
     expect(await driver.inspector!.depth(source)).toMatchObject({ ready: 3, consumers: 0 })
     await pausing.window(2)
     await vi.waitFor(() => expect(paused.ids).toEqual(['a', 'b']), { timeout })
-    expect(stopped.ids).toEqual([])
+    expect(leaving.ids).toEqual([])
   })
 
   it('by freezing, it is waited for and named, and goes on where it was', async () => {
