@@ -65,6 +65,8 @@ export interface AmqpDriverOptions {
   readonly orderArgument?: string
   /** How messages are kept back where the broker does not do it. */
   readonly delays?: DelayRoutes
+  /** Takes a delayed message of this queue back by its id, where the broker lets go of one. */
+  readonly cancelDelayed?: (connection: Connection, queue: string, id: string) => Promise<boolean>
   /** Every queue there is, where the engine has a way to tell; resolves `undefined` where it has none now. */
   readonly listQueues?: (connection: Connection) => Promise<readonly QueueInfo[] | undefined>
   /**
@@ -107,6 +109,7 @@ class AmqpDriver implements Driver {
   #isOpen = false
   #closing: Promise<void> | undefined
 
+  readonly cancelDelayed: Driver['cancelDelayed']
   readonly inspector: Inspector = {
     depth: source => this.#withScratch(scratch => depthOf(scratch, this.#topology, queueOf(source))),
     queues: async () => {
@@ -120,6 +123,11 @@ class AmqpDriver implements Driver {
 
   constructor(options: AmqpDriverOptions) {
     this.#options = options
+    const { cancelDelayed } = options
+    if (cancelDelayed !== undefined) {
+      this.cancelDelayed = (to, id) =>
+        this.#guarded(async () => await cancelDelayed(await this.#control(), queueOf(to), id))
+    }
     this.#topology = new TopologyKeeper(options.queueArguments)
     this.#sender = new Sender({
       maxUnconfirmed: options.maxUnconfirmed ?? defaultMaxUnconfirmed,

@@ -1,4 +1,5 @@
 export type { Address } from './address.ts'
+export { cancelDelayed } from './cancel-delayed.ts'
 export type { QueueArguments } from './declarer.ts'
 export type { DelayRoutes } from './delays.ts'
 export type { AmqpDriverOptions } from './driver.ts'

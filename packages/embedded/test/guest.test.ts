@@ -52,6 +52,23 @@ describe('a second process on the same directory', () => {
     ])
   })
 
+  it('takes a delayed message back by its id, once', async () => {
+    const directory = await temporaryDirectory()
+    await owner(directory)
+    const guest = await opened(`embedded:${directory}`)
+    await guest.declare({ destinations: [{ ...source, kind: 'queue', durable: true }] }, { create: true })
+    const [later] = outgoing(source, 'later')
+    const delayed = [{ ...later!, message: { ...later!.message, notBefore: Date.now() + 3_600_000 } }]
+    expect(await guest.send(delayed, inTenSeconds())).toEqual([{ ok: true, durable: true }])
+    expect(await guest.cancelDelayed!(source, 'another')).toBe(false)
+    expect(await guest.cancelDelayed!(source, 'later')).toBe(true)
+    expect(await guest.cancelDelayed!(source, 'later')).toBe(false)
+    expect(await guest.inspector!.queues!()).toMatchObject([{ name: 'orders', ready: 0, delayed: 0 }])
+    await expect(guest.cancelDelayed!({ kind: 'queue', name: 'absent' }, 'x')).rejects.toMatchObject({
+      code: 'destination-missing',
+    })
+  })
+
   it('becomes the owner when it opens the directory after the first has closed', async () => {
     const directory = await temporaryDirectory()
     const first = await owner(directory)

@@ -1,6 +1,6 @@
 /** The RabbitMQ driver: RabbitMQ's URLs, queues and capabilities on the driver for AMQP 0-9-1. */
-import type { Driver, OpenOptions } from '@chasqui/driver'
-import { getQueueList, openAmqpDriver } from '@chasqui/driver-amqp'
+import { ChasquiError, type Driver, type OpenOptions } from '@chasqui/driver'
+import { cancelDelayed, getQueueList, openAmqpDriver } from '@chasqui/driver-amqp'
 import { capabilitiesOf, isChasqui } from './capabilities.ts'
 import { DelayLevels } from './delay.ts'
 import { listQueues } from './inspect.ts'
@@ -23,6 +23,13 @@ export async function open(options: OpenOptions): Promise<Driver> {
     queueArguments: queueArgumentsFor(engine),
     orderArgument: 'x-chasqui-order',
     delays: new DelayLevels(),
+    cancelDelayed: async (connection, queue, id) => {
+      if (isChasqui(connection.serverProperties.product)) return await cancelDelayed(connection, queue, id)
+      throw new ChasquiError(
+        'unsupported',
+        'RabbitMQ cannot take a delayed message back. Let its handler find out that it is not wanted any more.',
+      )
+    },
     listQueues: async connection => {
       if (isChasqui(connection.serverProperties.product)) return await getQueueList(connection)
       try {

@@ -27,6 +27,7 @@ import { DerivedMessage } from '../../queue/dead-letter.ts'
 import { checkExpiration, notBeforeHeader } from '../../queue/timing.ts'
 import { directReplyName } from '../../vhost/direct-replies.ts'
 import { OutgoingDelivery } from '../../vhost/outgoing-delivery.ts'
+import { answerCancelDelayed, cancelDelayedName } from '../cancel-delayed.ts'
 import type { Channel } from '../channel.ts'
 import { IncomingMessage } from '../incoming-message.ts'
 import { checkProperties, HAS_EXPIRATION, HAS_USER_ID, MAY_WANT_DIRECT_REPLY, PERSISTENT } from '../property-check.ts'
@@ -121,6 +122,10 @@ export function onPublish(
     (found & HAS_EXPIRATION) !== 0 || header.indexOf(notBeforeHeader, start, 'latin1') >= 0,
   )
   const message = found > PERSISTENT ? withRareProperties(channel, incoming, found) : incoming
+  if (method.routingKey === cancelDelayedName && method.exchange === '') {
+    answerCancelDelayed(channel, message, method.mandatory)
+    return
+  }
   if (channel.session.transactional) {
     channel.session.publishLater(message, method.mandatory)
     return
