@@ -18,7 +18,8 @@ export async function cancelDelayed(connection: Connection, queue: string, id: s
     return true
   } catch (error) {
     if (error instanceof PublishError && error.code === 'returned') return false
-    throw refusal(error, `queue '${queue}'`)
+    // A refusal closes the channel, so that the publish is lost with it.
+    throw refusal(error instanceof PublishError ? (error.cause ?? error) : error, `queue '${queue}'`)
   } finally {
     if (!channel.closed) await channel.close()
   }
