@@ -12,6 +12,7 @@ const headings: Readonly<Record<keyof typeof optionTables, string>> = {
   stream: '`bus.stream`',
   consume: '`handle` and `subscribe`',
   batch: '`handleBatch` and `subscribeBatch`',
+  worker: 'A handler in worker threads: `{ worker: new URL(...) }`',
   retry: 'The option `retry` of `handle` and `subscribe`',
   backoff: 'The option `delays` of `retry`, as a backoff',
   tuning: 'The option `concurrency` of `handle` and `subscribe`, as a goal',

@@ -68,8 +68,11 @@ export type {
   SendOutcome,
   StreamContract,
   StreamOptions,
+  ThreadContext,
+  ThreadHandler,
   TuningOptions,
   UserHeaders,
+  WorkerHandler,
 } from '@chasqui/core'
 export {
   bytesFormat,

@@ -21,6 +21,7 @@ import type { Delivery } from './consume/receive.ts'
 import { ReceiveLoop } from './consume/receive.ts'
 import type { BodyOf, Handler, Route, RouteParts } from './consume/routes.ts'
 import { checkHandler, checkKind, commonDestination, Routes } from './consume/routes.ts'
+import type { Station } from './consume/station.ts'
 import type {
   AnyContract,
   CommandContract,
@@ -54,6 +55,9 @@ import { closedError, Sender } from './send/sender.ts'
 import type { Need } from './send/topology.ts'
 import { destinationsFor } from './send/topology.ts'
 import { Settlements } from './settle/settlement.ts'
+import type { GivenRoute } from './worker/stations.ts'
+import { checkedRoutes, routeParts, withThreads } from './worker/stations.ts'
+import type { WorkerHandler } from './worker/worker-handler.ts'
 
 /** What `health()` answers. */
 export interface Health {
@@ -68,13 +72,14 @@ export interface Bus extends Senders, BatchConsumers, AsyncDisposable {
   /** What the engine can do, as data. */
   readonly capabilities: Capabilities
   /**
-   * Handles the messages of a queue, each by one of the competing consumers. Resolves when the consumer is up.
+   * Handles the messages of a queue, each by one of the competing consumers. Resolves when the consumer is up. A handler that keeps
+   * the processor busy runs in threads: `{ worker: new URL('./resize.ts', import.meta.url) }` (`worker-invalid`).
    *
    *     await bus.handle(ChargeCard, async (charge, ctx) => { ... })
    */
   handle<C extends CommandContract | RequestContract | StreamContract | string>(
     from: C,
-    handler: Handler<C>,
+    handler: Handler<C> | WorkerHandler,
     options?: ConsumeOptions,
   ): Promise<Consumer>
   /** Handles several types that share one queue. A type without a route is dead-lettered. */
@@ -86,7 +91,7 @@ export interface Bus extends Senders, BatchConsumers, AsyncDisposable {
   subscribe<C extends EventContract | string>(
     to: C,
     subscription: string,
-    handler: Handler<C>,
+    handler: Handler<C> | WorkerHandler,
     options?: ConsumeOptions,
   ): Promise<Consumer>
   /** Handles several types of one topic. A type without a route is acknowledged and counted (`unrouted`). */
@@ -275,7 +280,7 @@ export class MessageBus implements Bus {
     }
     checkHandler(second, 'handle()')
     const { name, contract } = this.#origin(from, kinds, 'handle()')
-    const routes = [{ contract, handler: second as Handler }]
+    const routes = [{ contract, handler: second as GivenRoute['handler'] }]
     return this.#consume({ kind: 'queue', name }, routes, third ?? {}, contract?.lanes, `handle('${name}')`)
   }
 
@@ -292,7 +297,7 @@ export class MessageBus implements Bus {
     const source: Source = { kind: 'subscription', topic, name: subscription }
     if (!isRouteList(third)) {
       checkHandler(third, where)
-      const routes = [{ contract, handler: third as Handler }]
+      const routes = [{ contract, handler: third as GivenRoute['handler'] }]
       return this.#consume(source, routes, options, contract?.lanes, `subscribe('${topic}', '${subscription}')`)
     }
     const common = commonDestination(third, kinds, where)
@@ -422,13 +427,18 @@ export class MessageBus implements Bus {
 
   async #consume(
     source: Source,
-    handlers: readonly { contract: AnyContract | undefined; handler: Handler }[] | readonly Route<AnyContract>[],
+    handlers: readonly GivenRoute[],
     options: ConsumeOptions,
     lanes: number | undefined,
     where: string,
   ): Promise<Consumer> {
     this.#refuseWhenClosing()
-    return this.#run(source, handlers, consumeSettings(options, this.#parts.consume, this.capabilities, lanes, where))
+    const checked = checkedRoutes(handlers, where)
+    const given = withThreads(checked, options)
+    const settings = consumeSettings(given, this.#parts.consume, this.capabilities, lanes, where)
+    const { timeoutMs } = settings
+    const parts = { sourceName: sourceName(source), timeoutMs, events: this.#events }
+    return this.#run(source, routeParts(checked, parts), settings)
   }
 
   async #consumeBatches(
@@ -439,7 +449,9 @@ export class MessageBus implements Bus {
     where: string,
   ): Promise<Consumer> {
     this.#refuseWhenClosing()
-    checkHandler(handler, where)
+    if (typeof handler !== 'function') {
+      throw new ChasquiError('option-invalid', `${where} takes a function as its handler.`)
+    }
     const settings = batchSettings(options, this.#parts.consume, this.capabilities, contract?.lanes, where)
     const gatherer = new Gatherer({ ...settings, handler, scope: this.#scope(source), events: this.#events })
     const routes = [{ contract, handler: gatherer.gather, station: gatherer }]
@@ -450,7 +462,23 @@ export class MessageBus implements Bus {
   async #run(source: Source, handlers: readonly RouteParts[], settings: ConsumeSettings): Promise<Consumer> {
     const routes = this.#routes(handlers)
     await this.#declare(source, settings.wanted)
-    this.#refuseWhenClosing()
+    const stations = handlers.flatMap(({ station }) => station ?? [])
+    try {
+      for (const station of stations) await station.open()
+      this.#refuseWhenClosing()
+      return await this.#started(source, routes, settings, stations)
+    } catch (error) {
+      for (const station of stations) await station.close()
+      throw error
+    }
+  }
+
+  async #started(
+    source: Source,
+    routes: Routes,
+    settings: ConsumeSettings,
+    stations: readonly Station[],
+  ): Promise<Consumer> {
     const scope = this.#scope(source)
     const settlements = new Settlements(scope.sourceName, this.#events)
     const consumer = new MessageConsumer({
@@ -468,7 +496,7 @@ export class MessageBus implements Bus {
       }),
       replies: new Replies(this.#outlets, this.#parts.formats, this.#events, this.#asking.runs, scope.sourceName),
       events: this.#events,
-      stations: handlers.flatMap(({ station }) => station ?? []),
+      stations,
       ended: ended => this.#consumers.delete(ended),
     })
     this.#consumers.add(consumer)

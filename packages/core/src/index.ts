@@ -54,3 +54,4 @@ export type { OutgoingMessage, OutgoingMiddleware, Receipt } from './send/outgoi
 export type { RequestOptions, Senders, SendOptions, StreamOptions } from './send/outlet.ts'
 export type { DestinationNeed, Need } from './send/topology.ts'
 export { validateIncoming, validateOutgoing } from './validate/validate.ts'
+export type { ThreadContext, ThreadHandler, WorkerHandler } from './worker/worker-handler.ts'

@@ -19,6 +19,7 @@ export interface OptionInfo {
     | 'moment'
     | 'delays'
     | 'error'
+    | 'url'
   /** Instead of the number, an object with options of its own. */
   readonly orObject?: true
   /** Instead of the object, `true` for its defaults. */
@@ -281,6 +282,31 @@ export const consumeOptions = {
     minimum: 10,
     maximum: maxTimerMs,
     meaning: 'After so long with messages waiting and none handled the consumer is unhealthy and is rebuilt.',
+  },
+} as const satisfies OptionTable
+
+/** A handler in worker threads. */
+export const workerOptions = {
+  worker: {
+    type: 'url',
+    defaultText: 'to be given',
+    meaning: 'The module whose default export handles the messages.',
+  },
+  threads: {
+    type: 'integer',
+    unit: 'threads',
+    defaultText: "one less than the machine's cores",
+    minimum: 1,
+    maximum: 1024,
+    meaning: 'How many threads at most, each with one message at a time; also the default of `concurrency`.',
+  },
+  maxHeapMb: {
+    type: 'integer',
+    unit: 'MiB',
+    defaultText: "Node's for a thread",
+    minimum: 8,
+    maximum: 1_048_576,
+    meaning: "How large a thread's heap may grow; beyond it the thread dies, and costs its message an attempt.",
   },
 } as const satisfies OptionTable
 
@@ -557,6 +583,7 @@ export const optionTables = {
   stream: streamOptions,
   consume: consumeOptions,
   batch: batchOptions,
+  worker: workerOptions,
   retry: retryOptions,
   backoff: backoffOptions,
   tuning: tuningOptions,
@@ -648,6 +675,8 @@ function mismatch(value: unknown, info: OptionInfo): string | undefined {
       return "'earliest' or a valid Date"
     case 'logger':
       return value === false || isLogger(value) ? undefined : 'a logger (debug, info, warn, error) or false'
+    case 'url':
+      return value instanceof URL ? undefined : "a URL, as in new URL('./resize.ts', import.meta.url)"
     case 'error':
       return typeof value === 'function' || typeof value === 'string'
         ? undefined

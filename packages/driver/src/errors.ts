@@ -99,6 +99,11 @@ export const errorCodes = {
   unrouted: { retryable: false, meaning: 'No route takes messages of this type.' },
   'handler-failed': { retryable: true, meaning: 'The handler threw something that bears no code.' },
   'handler-timeout': { retryable: true, meaning: 'The handler did not return within `timeoutMs`.' },
+  'worker-crashed': { retryable: true, meaning: 'The thread of a worker ended before it had handled the message.' },
+  'worker-invalid': {
+    retryable: false,
+    meaning: 'The module of a worker cannot be loaded, or has no function as its default export.',
+  },
   'retry-requested': { retryable: true, meaning: '`ctx.retry` was called.' },
   'dead-lettered': { retryable: false, meaning: '`ctx.deadLetter` was called.' },
   'already-settled': { retryable: false, meaning: 'The delivery was settled before.' },

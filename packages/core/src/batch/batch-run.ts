@@ -1,7 +1,7 @@
 /** One call of a batch's handler: limits its time, and tells how it went. Never rejects. */
 import { ChasquiError } from '@chasqui/driver'
 import type { Scope } from '../consume/incoming.ts'
-import { retryRequested } from '../consume/incoming.ts'
+import { retryRequested } from '../consume/retry-requested.ts'
 import { isPromise } from '../middleware/chain.ts'
 import type { Logger } from '../observe/logging.ts'
 import { boundLogger } from '../observe/logging.ts'

@@ -4,7 +4,7 @@
  */
 import { ChasquiError } from '@chasqui/driver'
 import type { Context } from '../consume/incoming.ts'
-import { retryRequested } from '../consume/incoming.ts'
+import { retryRequested } from '../consume/retry-requested.ts'
 import { notOpen, staleError } from '../settle/settlement.ts'
 
 /** What is known of a message in a batch, and what sends on its behalf. It is settled by its item's methods. */

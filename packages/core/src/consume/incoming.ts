@@ -20,12 +20,12 @@ import type { PipelineFormats } from '../encode/pipeline-formats.ts'
 import type { Format } from '../format/format.ts'
 import type { Logger } from '../observe/logging.ts'
 import { boundLogger } from '../observe/logging.ts'
-import { maxDelayMs } from '../options.ts'
 import type { Requests } from '../request/request.ts'
 import type { StreamRun } from '../request/stream-run.ts'
 import type { Streams } from '../request/streams.ts'
 import type { Receipt } from '../send/outgoing.ts'
 import type { Outlets, RequestOptions, Senders, SendOptions, StreamOptions } from '../send/outlet.ts'
+import { retryRequested } from './retry-requested.ts'
 
 /** What is known of a received message beside its body. Absent parts: the sender knows nothing of Chasqui. */
 export interface MessageInfo {
@@ -245,15 +245,4 @@ export class Attempt implements IncomingMessage {
   deadLetter(reason: string): never {
     throw new ChasquiError('dead-lettered', String(reason))
   }
-}
-
-/** What a handler fails with that asks for another attempt. Throws `option-invalid`. */
-export function retryRequested(
-  { delayMs, cause }: { readonly delayMs?: number; readonly cause?: unknown },
-  where: string,
-): ChasquiError {
-  if (delayMs !== undefined && !(delayMs >= 0 && delayMs <= maxDelayMs)) {
-    throw new ChasquiError('option-invalid', `${where}: \`delayMs\` must be a number from 0 to ${maxDelayMs}.`)
-  }
-  return new ChasquiError('retry-requested', 'The handler asked for another attempt.', { cause, details: { delayMs } })
 }

@@ -9,6 +9,8 @@ import { isContract } from '../contract/contract.ts'
 import type { PipelineFormats } from '../encode/pipeline-formats.ts'
 import type { Format } from '../format/format.ts'
 import { chain } from '../middleware/chain.ts'
+import type { WorkerHandler } from '../worker/worker-handler.ts'
+import { isWorkerHandler } from '../worker/worker-handler.ts'
 import type { Attempt, Context, IncomingMessage, IncomingMiddleware, RouteInfo } from './incoming.ts'
 import type { Station } from './station.ts'
 
@@ -34,16 +36,16 @@ export interface RouteParts {
   readonly station?: Station
 }
 
-type AnyHandler = (body: never, ctx: Context) => unknown
+export type AnyHandler = (body: never, ctx: Context) => unknown
 
 /** A contract and its handler, for `handle` and `subscribe` with several types on one destination. Made by `on`. */
 export interface Route<C = unknown> {
   readonly contract: C
-  readonly handler: AnyHandler
+  readonly handler: AnyHandler | WorkerHandler
 }
 
 /** Binds a handler to its contract: `bus.handle([on(ChargeCard, ...), on(RefundCard, ...)])`. */
-export function on<C extends AnyContract>(contract: C, handler: Handler<C>): Route<C> {
+export function on<C extends AnyContract>(contract: C, handler: Handler<C> | WorkerHandler): Route<C> {
   checkHandler(handler, 'on()')
   if (!isContract(contract)) {
     throw new ChasquiError('option-invalid', 'on() takes what event(), command() or request() returned.')
@@ -121,8 +123,8 @@ export function checkKind(contract: AnyContract, kinds: readonly AnyContract['ki
 }
 
 export function checkHandler(handler: unknown, where: string): void {
-  if (typeof handler !== 'function')
-    throw new ChasquiError('option-invalid', `${where} takes a function as its handler.`)
+  if (typeof handler === 'function' || isWorkerHandler(handler)) return
+  throw new ChasquiError('option-invalid', `${where} takes a function as its handler, or { worker: URL }.`)
 }
 
 function runnable(

@@ -7,6 +7,6 @@ export interface Station {
   open(): Promise<void>
   /** `true`: no more messages are coming for now, so what waits for others should wait no longer; `false`: they come again. */
   hurry(on: boolean): void
-  /** Ends what still runs. Called once, when no attempt counts any more. */
+  /** Ends what still runs, when no attempt counts any more. May be called twice. */
   close(): Promise<void>
 }

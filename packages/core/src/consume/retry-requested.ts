@@ -1,0 +1,14 @@
+/** What a handler fails with that asks for another attempt, wherever it runs. */
+import { ChasquiError } from '@chasqui/driver'
+import { maxDelayMs } from '../options.ts'
+
+/** Throws `option-invalid`. */
+export function retryRequested(
+  { delayMs, cause }: { readonly delayMs?: number; readonly cause?: unknown },
+  where: string,
+): ChasquiError {
+  if (delayMs !== undefined && !(delayMs >= 0 && delayMs <= maxDelayMs)) {
+    throw new ChasquiError('option-invalid', `${where}: \`delayMs\` must be a number from 0 to ${maxDelayMs}.`)
+  }
+  return new ChasquiError('retry-requested', 'The handler asked for another attempt.', { cause, details: { delayMs } })
+}

@@ -1,0 +1,1 @@
+export default await new Promise(resolve => process.exit(4) ?? resolve)
