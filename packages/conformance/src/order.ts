@@ -85,7 +85,8 @@ export const order: readonly Scenario[] = [
   },
   {
     number: 36,
-    title: 'a durable subscription keeps what is published while it has no consumer',
+    title:
+      'a durable subscription keeps what is published while it has no consumer; one that is not gets nothing from before its first',
     async run(stage) {
       const bus = await stage.connect()
       const publisher = await stage.connect()
@@ -96,10 +97,12 @@ export const order: readonly Scenario[] = [
         { kind: 'subscription', topic, name: 'kept', durable: true },
       ] as const
       await driver.declare({ destinations }, { create: true })
+      const fleeting: unknown[] = []
       const sent = [
         (await publisher.publish(topic, 'before its first consumer')).id,
         (await publisher.publish(topic, 'and another')).id,
       ]
+      await bus.subscribe(topic, 'fleeting', body => void fleeting.push(body), { durable: false })
       const received: string[] = []
       const consumer = await bus.subscribe(topic, 'kept', (_, ctx) => void received.push(ctx.id!))
       await eventually(
@@ -114,6 +117,11 @@ export const order: readonly Scenario[] = [
         () => `three messages; ${received.length} came`,
       )
       assertSameIds(received, sent)
+      await eventually(
+        () => fleeting.length === 1,
+        () => `one message on the subscription that is not durable; came: ${fleeting.join(', ')}`,
+      )
+      assert.deepEqual(fleeting, ['between two consumers'])
     },
   },
   {

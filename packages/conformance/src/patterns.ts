@@ -107,7 +107,8 @@ export const patterns: readonly Scenario[] = [
   },
   {
     number: 65,
-    title: 'a delayed message is not early, survives a restart, and comes at once when its time is past',
+    title:
+      'a delayed message is not early, survives a restart, comes at once when its time is past, and can be taken back where the engine can',
     source: 'Particular/NServiceBus.RabbitMQ#1407',
     timeoutMs: 300_000,
     async run(stage) {
@@ -123,6 +124,7 @@ export const patterns: readonly Scenario[] = [
       const came: { body: unknown; at: number }[] = []
       await bus.handle(queue, body => void came.push({ body, at: Date.now() }))
       const due = new Map<string, number>()
+      const farMs = stage.process === undefined ? 500 : 2000
       const send = async (body: string, delayMs: number) => {
         due.set(body, Date.now() + delayMs)
         await bus.send(queue, body, { delayMs })
@@ -130,7 +132,15 @@ export const patterns: readonly Scenario[] = [
       await bus.send(queue, 'past', { at: new Date(Date.now() - 60_000) })
       await send('soon', 300)
       await send('sooner', 150)
-      await send('beyond the restart', 2000)
+      await send('beyond the restart', farMs)
+      const { id } = await bus.send(queue, 'taken back', { delayMs: farMs + 300 })
+      const canCancel = (await stage.driver()).cancelDelayed !== undefined
+      if (canCancel) {
+        assert.equal(await bus.cancel(queue, id), true)
+        assert.equal(await bus.cancel(queue, id), false, 'it is gone')
+      } else {
+        await rejectsWith('unsupported', bus.cancel(queue, id))
+      }
       await eventually(
         () => came.length >= 3,
         () => `three messages; came: ${came.map(({ body }) => body).join(', ')}`,
@@ -140,10 +150,12 @@ export const patterns: readonly Scenario[] = [
         await stage.process.kill()
         await stage.process.start()
       }
-      const expected = ['past', 'soon', 'sooner', 'beyond the restart']
+      // Later than all others: what was taken back would have come before it.
+      await send('last', farMs + 400)
+      const expected = ['past', 'soon', 'sooner', 'beyond the restart', 'last', ...(canCancel ? [] : ['taken back'])]
       await eventually(
         () => expected.every(body => came.some(one => one.body === body)),
-        () => `four messages; came: ${came.map(({ body }) => body).join(', ')}`,
+        () => `${expected.length} messages; came: ${came.map(({ body }) => body).join(', ')}`,
       )
       // An acknowledgement may be lost with the engine that it was told.
       const bodies = came.map(({ body }) => String(body))

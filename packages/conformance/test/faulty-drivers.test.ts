@@ -1,4 +1,14 @@
-import type { Batch, Driver, Outgoing, Receiver, SendResult, Sink } from '@chasqui/driver'
+import type {
+  Batch,
+  Driver,
+  Incoming,
+  Outgoing,
+  Receiver,
+  ReceiverOptions,
+  SendResult,
+  Sink,
+  WireMessage,
+} from '@chasqui/driver'
 import { open as openEmbedded } from '@chasqui/embedded'
 import { afterEach, expect, test, vi } from 'vitest'
 import type { Fixture } from '../src/fixture.ts'
@@ -10,6 +20,9 @@ interface Fault {
   send?(batch: readonly Outgoing[], next: Driver['send'], deadline: number): Promise<readonly SendResult[]>
   deliver?(batch: Batch, next: Sink['deliver']): void
   settle?(...args: [...Parameters<Receiver['settle']>, Receiver['settle']]): ReturnType<Receiver['settle']>
+  cancelDelayed?: Driver['cancelDelayed']
+  window?(messages: number): number
+  order?(): ReceiverOptions['order']
 }
 
 const active = vi.hoisted((): { fault: Fault } => ({ fault: {} }))
@@ -35,6 +48,19 @@ const fixture: Fixture = {
 
 let count = 0
 const every = (n: number) => ++count % n === 0
+
+/** A send that changes each message on its way. */
+function altering(change: (message: WireMessage) => WireMessage): NonNullable<Fault['send']> {
+  return (batch, next, deadline) =>
+    next(
+      batch.map(out => ({ ...out, message: change(out.message) })),
+      deadline,
+    )
+}
+
+function changed(batch: Batch, change: (item: Incoming) => Incoming): Batch {
+  return { ...batch, items: batch.items.map(change) }
+}
 
 const faults: readonly (readonly [string, number, Fault])[] = [
   [
@@ -124,6 +150,54 @@ const faults: readonly (readonly [string, number, Fault])[] = [
   ],
   ['says done and settles nothing', 43, { settle: async () => 'done' }],
   [
+    'hands messages of a batch out in the wrong order',
+    37,
+    { deliver: (batch, next) => next({ ...batch, items: batch.items.toReversed() }), order: () => 'none' },
+  ],
+  ['hands out more than the window holds', 50, { window: window => window * 3 }],
+  [
+    'counts no deliveries',
+    15,
+    { deliver: (batch, next) => next(changed(batch, item => ({ ...item, deliveries: 1 }))) },
+  ],
+  [
+    'marks nothing as redelivered',
+    15,
+    { deliver: (batch, next) => next(changed(batch, item => ({ ...item, redelivered: false }))) },
+  ],
+  ['forgets until when to wait', 24, { send: altering(message => ({ ...message, notBefore: undefined })) }],
+  [
+    'comes a little early',
+    65,
+    { send: altering(message => ({ ...message, notBefore: message.notBefore && message.notBefore - 100 })) },
+  ],
+  ['takes no delayed message back, and says it did', 65, { cancelDelayed: async () => true }],
+  ['lets nothing expire', 33, { send: altering(message => ({ ...message, expiresAt: undefined })) }],
+  [
+    'drops long headers of dead letters',
+    84,
+    {
+      send: altering(message => {
+        const short = Object.entries(message.headers).filter(([, value]) => String(value).length < 5000)
+        return message.headers.chasqui_error_code === undefined
+          ? message
+          : { ...message, headers: Object.fromEntries(short) }
+      }),
+    },
+  ],
+  ['forgets whom a reply belongs to', 63, { send: altering(message => ({ ...message, correlationId: undefined })) }],
+  ['keeps the cause of a message to itself', 67, { send: altering(message => ({ ...message, attributes: {} })) }],
+  [
+    'confirms a batch of which it sends the first message',
+    66,
+    {
+      send: async (batch, next, deadline) => {
+        const [first] = await next(batch.slice(0, 1), deadline)
+        return batch.map(() => first!)
+      },
+    },
+  ],
+  [
     'never answers the last send',
     11,
     { send: (batch, next, deadline) => (batch.length > 1000 ? new Promise(() => undefined) : next(batch, deadline)) },
@@ -152,13 +226,21 @@ function broken(driver: Driver): Driver {
     const receiver = await driver.receive(
       source,
       { deliver, revoke: (...args) => sink.revoke(...args), fail: error => sink.fail(error) },
-      options,
+      {
+        ...options,
+        window: active.fault.window?.(options.window) ?? options.window,
+        order: active.fault.order?.() ?? options.order,
+      },
     )
     const settle: Receiver['settle'] = (...args) => {
       const next: Receiver['settle'] = (...rest) => receiver.settle(...rest)
       return active.fault.settle?.(...args, next) ?? next(...args)
     }
-    return { settle, window: messages => receiver.window(messages), stop: () => receiver.stop() }
+    return {
+      settle,
+      window: messages => receiver.window(active.fault.window?.(messages) ?? messages),
+      stop: () => receiver.stop(),
+    }
   }
   return {
     get state() {
@@ -170,6 +252,7 @@ function broken(driver: Driver): Driver {
     declare: (topology, options) => driver.declare(topology, options),
     onState: listener => driver.onState(listener),
     close: () => driver.close(),
+    cancelDelayed: (...args) => (active.fault.cancelDelayed ?? driver.cancelDelayed!.bind(driver))(...args),
     send,
     receive,
   }
