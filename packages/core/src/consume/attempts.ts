@@ -51,6 +51,7 @@ export class Attempts {
       const result = route.run(attempt)
       if (isPromise(result)) {
         if (timeoutMs !== undefined && !route.timed) this.#limit(work, attempt, timeoutMs)
+        this.#listen(attempt, result)
         result.then(
           value => this.#returned(work, attempt, value),
           error => this.#failed(work, attempt, error),
@@ -61,6 +62,13 @@ export class Attempts {
     } catch (error) {
       this.#failed(work, attempt, error)
     }
+  }
+
+  /** A requester that asked for it may cancel the attempt while it runs. */
+  #listen(attempt: Attempt, result: PromiseLike<unknown>): void {
+    const { replyTo } = attempt.wire
+    const stop = replyTo === undefined ? undefined : this.#parts.replies.listen(attempt)
+    if (stop !== undefined) result.then(stop, stop)
   }
 
   #limit(work: Work, attempt: Attempt, timeoutMs: number): void {
@@ -131,6 +139,10 @@ export class Attempts {
       this.#acknowledge(work)
       return
     }
+    if (attempt.cancelled) {
+      this.#giveUp(work)
+      return
+    }
     work.current = attempt
     replies.reply(attempt, result).then(
       () => {
@@ -138,6 +150,14 @@ export class Attempts {
       },
       (error: unknown) => this.#failed(work, attempt, error),
     )
+  }
+
+  /** The requester has cancelled: neither a reply nor another attempt is wanted. */
+  #giveUp(work: Work): void {
+    const { events } = this.#parts
+    const { id, type } = work.item.message
+    if (events.heard['request-cancelled']) events.emit({ kind: 'request-cancelled', source: this.#name, id, type })
+    this.#acknowledge(work)
   }
 
   #acknowledge(work: Work): void {
@@ -149,7 +169,8 @@ export class Attempts {
     if (this.#over(work, attempt)) return
     const error = thrown instanceof Error ? thrown : wrapped(thrown)
     if (this.#parts.watchers.length > 0) this.#tell(attempt, error)
-    this.#parts.failed(work, attempt, error)
+    if (attempt.cancelled) this.#giveUp(work)
+    else this.#parts.failed(work, attempt, error)
   }
 
   #tell(attempt: Attempt, error: Error | undefined): void {

@@ -53,7 +53,10 @@ export interface MessageInfo {
 
 /** What a handler gets beside the body. Its methods belong to it: call them on it. */
 export interface Context extends MessageInfo, Senders {
-  /** Fires when the bus or consumer closes past its deadline, when the lane is lost, and after `timeoutMs`. */
+  /**
+   * Fires when the bus or consumer closes past its deadline, when the lane is lost, after `timeoutMs`, and with `aborted` when the
+   * requester has cancelled its request or left its stream.
+   */
   readonly signal: AbortSignal
   /** A logger that adds the message's id, queue and attempt. */
   readonly log: Logger
@@ -105,6 +108,8 @@ export class Attempt implements IncomingMessage {
   readonly redelivered: boolean
   readonly attempt: number
   body: unknown = undefined
+  /** Its requester has cancelled it. */
+  cancelled = false
   /** Answers the message by a stream; absent before it does, and where it does not. */
   streamRun: StreamRun | undefined = undefined
   /** When it began, if anybody wants to know (`performance.now()`). */
@@ -194,6 +199,12 @@ export class Attempt implements IncomingMessage {
   abort(reason: unknown): void {
     this.#abortReason ??= reason
     this.#controller?.abort(this.#abortReason)
+  }
+
+  /** Its requester wants no reply any more, and no other attempt. */
+  cancel(reason: unknown): void {
+    this.cancelled = true
+    this.abort(reason)
   }
 
   /** What goes on from this message to those that its handler sends. */

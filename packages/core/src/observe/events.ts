@@ -83,6 +83,8 @@ export type BusEvent =
   | ({ readonly kind: 'unrouted'; readonly count: number } & Delivered)
   /** The reply to a request was confirmed. */
   | ({ readonly kind: 'replied'; readonly replyTo: string } & Delivered)
+  /** A request ended without reply and without another attempt: its requester had cancelled it. */
+  | ({ readonly kind: 'request-cancelled' } & Delivered)
   /** A stream of replies ended: `left` by its requester, or the requester is `gone`; `aborted` with its attempt. */
   | ({
       readonly kind: 'streamed'
@@ -160,6 +162,7 @@ const nothingHeard: Record<EventKind, boolean> = {
   released: false,
   unrouted: false,
   replied: false,
+  'request-cancelled': false,
   streamed: false,
   'late-reply': false,
   settled: false,

@@ -33,6 +33,7 @@ const lines: { readonly [K in EventKind]: { readonly level: LogLevel; readonly s
   released: { level: 'debug', says: 'released' },
   unrouted: { level: 'warn', says: 'no route takes this type' },
   replied: { level: 'debug', says: 'replied' },
+  'request-cancelled': { level: 'info', says: 'cancelled by its requester' },
   streamed: { level: 'debug', says: 'a stream of replies ended' },
   'late-reply': { level: 'debug', says: 'a reply came that nobody waits for' },
   settled: { level: 'debug', says: 'settled' },

@@ -164,6 +164,12 @@ export const metricTable = {
     labels: [destination],
     help: 'How many handlers may run at once.',
   },
+  cancelled: {
+    name: 'chasqui_cancelled_requests_total',
+    type: 'counter',
+    labels: [destination],
+    help: 'Requests that ended without reply, since their requesters had cancelled them.',
+  },
   streams: {
     name: 'chasqui_streams_total',
     type: 'counter',

@@ -34,6 +34,7 @@ const kinds: readonly EventKind[] = [
   'unrouted',
   'settled',
   'settled-late',
+  'request-cancelled',
   'streamed',
   'late-reply',
   'hook-failed',
@@ -186,6 +187,9 @@ export class Metrics {
       case 'circuit-closed':
       case 'consumer-stopped':
         if (this.#circuits.has(event.source)) this.#circuits.set(event.source, 0)
+        return
+      case 'request-cancelled':
+        tallies.cancelled.add(this.#label(event.source))
         return
       case 'consumer-stalled':
         tallies.stalls.add(this.#label(event.source))

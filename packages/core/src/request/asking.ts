@@ -3,10 +3,11 @@ import type { ChasquiError, Driver } from '@chasqui/driver'
 import type { IncomingMiddleware, Scope } from '../consume/incoming.ts'
 import type { EventHub } from '../observe/events.ts'
 import type { Outlets } from '../send/outlet.ts'
+import { Control } from './control.ts'
 import { ReplyQueue } from './reply-queue.ts'
 import { ReplyReader } from './reply-reader.ts'
 import { Requests } from './request.ts'
-import { StreamRuns } from './stream-runs.ts'
+import { Runs } from './runs.ts'
 import { Streams } from './streams.ts'
 
 export interface AskingParts {
@@ -22,17 +23,18 @@ export interface AskingParts {
 export class Asking {
   readonly requests: Requests
   readonly streams: Streams
-  /** The streams that handlers of this bus answer by. */
-  readonly runs: StreamRuns
+  /** What handlers of this bus answer by and can be reached at. */
+  readonly runs: Runs
   readonly #queue: ReplyQueue
 
   constructor({ driver, outlets, events, incoming, scope }: AskingParts) {
     const queue = new ReplyQueue(driver, events)
     const reader = new ReplyReader(incoming, () => scope(queue.name))
     this.#queue = queue
-    this.runs = new StreamRuns(queue)
-    this.requests = new Requests(outlets, queue, reader)
-    this.streams = new Streams(outlets, queue, reader, events)
+    this.runs = new Runs(queue)
+    const control = new Control(outlets, events)
+    this.requests = new Requests(outlets, queue, reader, control)
+    this.streams = new Streams(outlets, queue, reader, control)
   }
 
   /** Whoever still waits for replies gets the error. */

@@ -13,9 +13,9 @@ import type { Failure } from '../retry/dead-letter.ts'
 import type { Outlets } from '../send/outlet.ts'
 import { bodyInvalid } from '../validate/validate.ts'
 import { replyErrorCode, replyErrorDetails, replyErrorMessage } from './reply-reader.ts'
-import { countOf, streamHeader } from './stream-protocol.ts'
+import { asksForStream, countOf, isCancellable, runHeader } from './run-protocol.ts'
+import type { Runs } from './runs.ts'
 import { isGone } from './stream-run.ts'
-import type { StreamRuns } from './stream-runs.ts'
 
 /** How long a reply is worth delivering, in milliseconds; requesters that wait longer are rare. */
 const replyTtlMs = 300_000
@@ -27,10 +27,10 @@ export class Replies {
   readonly #outlets: Outlets
   readonly #formats: PipelineFormats
   readonly #events: EventHub
-  readonly #runs: StreamRuns
+  readonly #runs: Runs
   readonly #sourceName: string
 
-  constructor(outlets: Outlets, formats: PipelineFormats, events: EventHub, runs: StreamRuns, sourceName: string) {
+  constructor(outlets: Outlets, formats: PipelineFormats, events: EventHub, runs: Runs, sourceName: string) {
     this.#outlets = outlets
     this.#formats = formats
     this.#events = events
@@ -44,7 +44,7 @@ export class Replies {
    */
   streams(attempt: Attempt, result: unknown): result is AsyncIterable<unknown> {
     const { contract, wire } = attempt
-    const asked = wire.replyTo !== undefined && wire.headers[streamHeader.window] !== undefined
+    const asked = asksForStream(wire)
     if (!asked && contract?.stream !== true && !isGenerator(result)) return false
     if (!asked) throw replyKind(attempt, 'Its handler answers by a stream, and nobody asked for one')
     if (contract !== undefined && contract.stream !== true) {
@@ -57,6 +57,12 @@ export class Replies {
       )
     }
     return true
+  }
+
+  /** Lets the requester cancel an attempt that runs, where it asked for that. The returned function ends it. */
+  listen(attempt: Attempt): (() => void) | undefined {
+    if (!isCancellable(attempt.wire)) return undefined
+    return this.#runs.listen(attempt, headers => this.#send(attempt, null, headers, true))
   }
 
   /** Whether the result is a reply: always for a request's handler, and for a plain one that returned something. */
@@ -83,10 +89,10 @@ export class Replies {
   /** Resolves when the stream has ended, also when its requester left it or is gone. Rejects with what failed. */
   async stream(attempt: Attempt, items: AsyncIterable<unknown>): Promise<void> {
     const { id, type, wire } = attempt
-    const ended = await this.#runs.answer(
+    const ended = await this.#runs.stream(
       {
         attempt,
-        window: Math.min(countOf(wire.headers[streamHeader.window]) ?? 1, streamOptions.window.maximum),
+        window: Math.min(countOf(wire.headers[runHeader.window]) ?? 1, streamOptions.window.maximum),
         answer: (headers, body) =>
           this.#send(attempt, body === undefined ? null : body.value, headers, body === undefined),
         cleanupFailed: error =>
@@ -137,7 +143,7 @@ export class Replies {
 
   /** `empty`: what is said stands in the headers alone. */
   async #send(attempt: Attempt, body: unknown, headers: Headers | undefined, empty: boolean): Promise<void> {
-    const { contract, wire, streamRun } = attempt
+    const { contract, wire } = attempt
     const format = empty
       ? this.#formats.json
       : contract === undefined
@@ -152,7 +158,7 @@ export class Replies {
       headers,
       carried: attempt.carried,
       ttlMs: replyTtlMs,
-      answerTo: streamRun === undefined ? undefined : this.#runs.control,
+      answerTo: headers?.[runHeader.run] === undefined ? undefined : this.#runs.control,
     })
   }
 }

@@ -9,27 +9,32 @@ import type { Carried } from '../encode/attributes.ts'
 import { requestOptions } from '../options.ts'
 import type { Outlets, RequestOptions } from '../send/outlet.ts'
 import { abortedError } from '../send/sender.ts'
+import type { Control, RunAddress } from './control.ts'
 import type { Recipient, ReplyQueue } from './reply-queue.ts'
 import type { ReplyReader } from './reply-reader.ts'
 import { remoteFailure } from './reply-reader.ts'
-import { runOf } from './stream-protocol.ts'
+import { countOf, runHeader, runOf } from './run-protocol.ts'
 
 interface Waiting {
   readonly contract: AnyContract | undefined
   readonly resolve: (reply: unknown) => void
   readonly reject: (error: unknown) => void
+  /** The attempt that works on it, where it can be cancelled. */
+  run: RunAddress | undefined
 }
 
 export class Requests implements Recipient {
   readonly #outlets: Outlets
   readonly #queue: ReplyQueue
   readonly #reader: ReplyReader
+  readonly #control: Control
   readonly #waiting = new Map<string, Waiting>()
 
-  constructor(outlets: Outlets, queue: ReplyQueue, reader: ReplyReader) {
+  constructor(outlets: Outlets, queue: ReplyQueue, reader: ReplyReader, control: Control) {
     this.#outlets = outlets
     this.#queue = queue
     this.#reader = reader
+    this.#control = control
     queue.join(this)
   }
 
@@ -42,9 +47,14 @@ export class Requests implements Recipient {
     const timeoutMs = options?.timeoutMs ?? requestOptions.timeoutMs.default
     const name = typeof to === 'string' ? to : to.destination
     const limit = Promise.withResolvers<never>()
-    const timer = setTimeout(() => limit.reject(timeoutError(name, timeoutMs)), timeoutMs)
+    let gaveUp = false
+    const giveUp = (error: ChasquiErrorType) => {
+      gaveUp = true
+      limit.reject(error)
+    }
+    const timer = setTimeout(() => giveUp(timeoutError(name, timeoutMs)), timeoutMs)
     const signal = options?.signal
-    const abort = () => limit.reject(abortedError(signal!, name))
+    const abort = () => giveUp(abortedError(signal!, name))
     signal?.addEventListener('abort', abort, { once: true })
     const reply = Promise.withResolvers<unknown>()
     let id: string | undefined
@@ -56,20 +66,33 @@ export class Requests implements Recipient {
           contract: typeof to === 'string' ? undefined : to,
           resolve: reply.resolve,
           reject: reply.reject,
+          run: undefined,
         })
       }
-      const sent = this.#outlets.request('request', to, body, options, carried, { replyTo: this.#queue.name, began })
+      const asking = {
+        replyTo: this.#queue.name,
+        began,
+        ...(signal === undefined ? {} : { headers: { [runHeader.cancellable]: true } }),
+      }
+      const sent = this.#outlets.request('request', to, body, options, carried, asking)
       // The reply may overtake the confirm, and a failed send ends the wait.
       sent.catch(reply.reject)
       return await Promise.race([reply.promise, limit.promise])
     } finally {
       clearTimeout(timer)
       signal?.removeEventListener('abort', abort)
-      if (id !== undefined) this.#waiting.delete(id)
+      if (id !== undefined) this.#forget(id, gaveUp)
       // Whoever loses the race must not be an unhandled rejection.
       limit.promise.catch(ignored)
       reply.promise.catch(ignored)
     }
+  }
+
+  #forget(id: string, gaveUp: boolean): void {
+    const run = this.#waiting.get(id)?.run
+    // An attempt that makes itself known only later is told then: nobody waits for it.
+    if (gaveUp && run !== undefined) this.#control.cancel(id, run)
+    this.#waiting.delete(id)
   }
 
   // Recipient
@@ -78,8 +101,11 @@ export class Requests implements Recipient {
     const waiting = this.#waiting.get(message.correlationId ?? '')
     if (waiting === undefined) return false
     const failure = remoteFailure(message)
+    const run = runOf(message.headers)
     if (failure !== undefined) waiting.reject(failure)
-    else if (runOf(message.headers) !== undefined) waiting.reject(streamedError(waiting.contract))
+    else if (run !== undefined && countOf(message.headers[runHeader.sequence]) === undefined)
+      waiting.run = { id: run, control: message.replyTo ?? '' }
+    else if (run !== undefined) waiting.reject(streamedError(waiting.contract))
     else this.#reader.read(message, waiting.contract).then(waiting.resolve, waiting.reject)
     return true
   }

@@ -9,8 +9,9 @@
 import type { ChasquiError as ChasquiErrorType, WireMessage } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
 import { FifoQueue } from '../consume/queue.ts'
+import type { RunAddress } from './control.ts'
 import { remoteFailure } from './reply-reader.ts'
-import { countOf, runOf, streamHeader } from './stream-protocol.ts'
+import { countOf, runHeader, runOf } from './run-protocol.ts'
 
 export interface StreamReaderParts {
   /** Where the request went, for sentences. */
@@ -20,15 +21,9 @@ export interface StreamReaderParts {
   /** How long to wait for the next item. */
   readonly timeoutMs: number
   /** Tells the run that so many items may be sent in all. */
-  readonly grant: (run: Run, credit: number) => void
+  readonly grant: (run: RunAddress, credit: number) => void
   /** Tells the run that no more is wanted. */
-  readonly cancel: (run: Run) => void
-}
-
-export interface Run {
-  readonly id: string
-  /** The queue that takes what is said to the run. */
-  readonly control: string
+  readonly cancel: (run: RunAddress) => void
 }
 
 /** How many runs that were given up are remembered; each is another attempt of one handler. */
@@ -36,7 +31,7 @@ const maxSuperseded = 20
 
 export class StreamReader {
   readonly #parts: StreamReaderParts
-  #run: Run | undefined
+  #run: RunAddress | undefined
   readonly #superseded = new Set<string>()
   /** In order, not yet taken. */
   #ready = new FifoQueue<WireMessage>()
@@ -64,7 +59,7 @@ export class StreamReader {
         continue
       }
       const failure = remoteFailure(message)
-      if (failure === undefined && message.headers[streamHeader.end] === undefined) {
+      if (failure === undefined && message.headers[runHeader.end] === undefined) {
         this.#taken += 1
         return message
       }
@@ -108,12 +103,12 @@ export class StreamReader {
       this.fail(remoteFailure(message) ?? this.#noStream())
       return
     }
-    const run: Run = { id, control: replyTo ?? '' }
+    const run: RunAddress = { id, control: replyTo ?? '' }
     if (this.#failure !== undefined || this.#superseded.has(id)) {
-      if (headers[streamHeader.broken] === undefined) this.#parts.cancel(run)
+      if (headers[runHeader.broken] === undefined) this.#parts.cancel(run)
       return
     }
-    if (headers[streamHeader.broken] !== undefined) {
+    if (headers[runHeader.broken] !== undefined) {
       if (this.#run?.id === id) this.#forget('its handler was interrupted')
       return
     }
@@ -128,8 +123,8 @@ export class StreamReader {
     this.#accept(message, run)
   }
 
-  #accept(message: WireMessage, run: Run): void {
-    const sequence = countOf(message.headers[streamHeader.sequence])
+  #accept(message: WireMessage, run: RunAddress): void {
+    const sequence = countOf(message.headers[runHeader.sequence])
     if (sequence === undefined) {
       // The run says that it is there; credit may have been lost on its way.
       if (this.#granted > this.#parts.window) this.#parts.grant(run, this.#granted)

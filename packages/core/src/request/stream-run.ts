@@ -12,7 +12,7 @@ import type { Headers, HeaderValue } from '@chasqui/driver'
 import { ChasquiError, isChasquiError } from '@chasqui/driver'
 import type { Attempt } from '../consume/incoming.ts'
 import { bodyInvalid } from '../validate/validate.ts'
-import { streamHeader } from './stream-protocol.ts'
+import { runHeader } from './run-protocol.ts'
 
 export type StreamEnd = 'finished' | 'left' | 'gone' | 'aborted'
 
@@ -70,7 +70,7 @@ export class StreamRun {
         if (step === undefined) break
         if (step.done) {
           exhausted = true
-          this.#send({ [streamHeader.sequence]: this.sent, [streamHeader.end]: true })
+          this.#send({ [runHeader.sequence]: this.sent, [runHeader.end]: true })
           break
         }
         await this.#item(step.value)
@@ -110,7 +110,7 @@ export class StreamRun {
 
   /** The headers that put the failure of this run behind its items. */
   get failureHeaders(): Headers {
-    return this.#headers({ [streamHeader.sequence]: this.sent })
+    return this.#headers({ [runHeader.sequence]: this.sent })
   }
 
   async #item(value: unknown): Promise<void> {
@@ -122,7 +122,7 @@ export class StreamRun {
     }
     const sequence = this.sent
     this.sent += 1
-    this.#send({ [streamHeader.sequence]: sequence }, { value })
+    this.#send({ [runHeader.sequence]: sequence }, { value })
   }
 
   #send(headers: Readonly<Record<string, HeaderValue>>, body?: { readonly value: unknown }): void {
@@ -148,7 +148,7 @@ export class StreamRun {
   }
 
   #headers(headers: Readonly<Record<string, HeaderValue>>): Headers {
-    return { ...headers, [streamHeader.run]: this.id }
+    return { ...headers, [runHeader.run]: this.id }
   }
 
   /** The next item, or `undefined` when the run ended meanwhile. What the generator still does then nobody waits for here. */
@@ -189,7 +189,7 @@ export class StreamRun {
   #tellOfTheBreak(reason: unknown): void {
     // Of a time limit it is told as of any failure.
     if (isChasquiError(reason) && reason.code === 'handler-timeout') return
-    this.#send({ [streamHeader.broken]: true })
+    this.#send({ [runHeader.broken]: true })
   }
 }
 

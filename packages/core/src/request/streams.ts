@@ -1,38 +1,29 @@
 /** The asking half of streams of replies: `for await (const item of bus.stream(...))`. Asking begins with the loop and ends with it. */
-import type { ChasquiError as ChasquiErrorType, Headers, WireMessage } from '@chasqui/driver'
-import { ChasquiError, isChasquiError } from '@chasqui/driver'
+import type { ChasquiError as ChasquiErrorType, WireMessage } from '@chasqui/driver'
+import { ChasquiError } from '@chasqui/driver'
 import type { AnyContract } from '../contract/contract.ts'
 import type { Carried } from '../encode/attributes.ts'
-import type { EventHub } from '../observe/events.ts'
 import { streamOptions } from '../options.ts'
 import type { Outlets, StreamOptions } from '../send/outlet.ts'
+import type { Control } from './control.ts'
 import type { Recipient, ReplyQueue } from './reply-queue.ts'
 import type { ReplyReader } from './reply-reader.ts'
-import { runOf, streamHeader } from './stream-protocol.ts'
-import type { Run } from './stream-reader.ts'
+import { runHeader, runOf } from './run-protocol.ts'
 import { StreamReader } from './stream-reader.ts'
-import { isGone } from './stream-run.ts'
-
-/** A run that nobody reads is told so once in this time, in milliseconds: its last items must not cost a message each. */
-const toldForMs = 1000
-/** How many such runs are remembered. */
-const maxTold = 10_000
 
 export class Streams implements Recipient {
   readonly #outlets: Outlets
   readonly #queue: ReplyQueue
   readonly #reader: ReplyReader
-  readonly #events: EventHub
+  readonly #control: Control
   /** By the id of the request. */
   readonly #readers = new Map<string, StreamReader>()
-  /** When runs were told that nobody reads them (`performance.now()`). */
-  readonly #told = new Map<string, number>()
 
-  constructor(outlets: Outlets, queue: ReplyQueue, reader: ReplyReader, events: EventHub) {
+  constructor(outlets: Outlets, queue: ReplyQueue, reader: ReplyReader, control: Control) {
     this.#outlets = outlets
     this.#queue = queue
     this.#reader = reader
-    this.#events = events
+    this.#control = control
     queue.join(this)
   }
 
@@ -50,8 +41,8 @@ export class Streams implements Recipient {
       name,
       window,
       timeoutMs: options.timeoutMs ?? streamOptions.timeoutMs.default,
-      grant: (run, credit) => this.#say(id, run, { [streamHeader.credit]: credit }),
-      cancel: run => this.#cancel(id, run),
+      grant: (run, credit) => this.#control.grant(id, run, credit),
+      cancel: run => this.#control.cancel(id, run),
     })
     const { signal, ...others } = options
     const abort = () => reader.fail(streamAborted(signal!, name))
@@ -63,7 +54,7 @@ export class Streams implements Recipient {
         id = draftId
         this.#readers.set(id, reader)
       }
-      const asking = { replyTo: this.#queue.name, began, headers: { [streamHeader.window]: window } }
+      const asking = { replyTo: this.#queue.name, began, headers: { [runHeader.window]: window } }
       // Items may overtake the confirm, and a failed send ends the wait. The reader has the signal: it tells the handler too.
       this.#outlets.request('stream', to, body, others, carried, asking).catch(error => reader.fail(error))
       for (let item = await reader.next(); item !== undefined; item = await reader.next()) {
@@ -93,8 +84,8 @@ export class Streams implements Recipient {
     }
     const id = runOf(headers)
     if (id === undefined) return false
-    // What was on its way when its reader left, or a run that begins only now.
-    if (replyTo !== undefined) this.#cancel(correlationId, { id, control: replyTo })
+    // What was on its way when its reader left, or a run that begins only now: of a request that was given up, too.
+    if (replyTo !== undefined) this.#control.cancel(correlationId, { id, control: replyTo })
     return true
   }
 
@@ -104,24 +95,6 @@ export class Streams implements Recipient {
 
   ended(error: ChasquiErrorType): void {
     this.end(error)
-  }
-
-  #cancel(id: string, run: Run): void {
-    const now = performance.now()
-    if (now - (this.#told.get(run.id) ?? Number.NEGATIVE_INFINITY) < toldForMs) return
-    if (this.#told.size >= maxTold) this.#told.clear()
-    this.#told.set(run.id, now)
-    this.#say(id, run, { [streamHeader.cancel]: true })
-  }
-
-  #say(id: string, run: Run, headers: Headers): void {
-    if (run.control === '') return
-    const said = this.#outlets.control(run.control, id, { ...headers, [streamHeader.run]: run.id })
-    said.catch((error: unknown) => {
-      // Whoever took it is gone, or this bus is: nobody is left to be told.
-      if (isGone(error) || (isChasquiError(error) && error.code === 'closed')) return
-      this.#events.emit({ kind: 'driver-failed', doing: 'telling a stream of credit or its end', error })
-    })
   }
 }
 

@@ -73,7 +73,10 @@ export interface Senders extends BatchSenders {
   /** Publishes to a topic: each subscription gets its own copy. Otherwise as `send`. */
   publish<I>(to: EventContract<I, unknown>, body: NoInfer<I>, options?: SendOptions): Promise<Receipt>
   publish(topic: string, body: unknown, options?: SendOptions): Promise<Receipt>
-  /** Sends a request and resolves to its reply. Rejects with `request-timeout`, and `request-failed` when its handler failed. */
+  /**
+   * Sends a request and resolves to its reply. Rejects with `request-timeout`, and `request-failed` when its handler failed. With a
+   * `signal` it can be cancelled: the handler's signal fires when this one does, or the time is over.
+   */
   request<I, RO>(to: RequestContract<I, unknown, unknown, RO>, body: NoInfer<I>, options?: RequestOptions): Promise<RO>
   request(queue: string, body: unknown, options?: RequestOptions): Promise<unknown>
   /**

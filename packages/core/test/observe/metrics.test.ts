@@ -156,6 +156,7 @@ const counted: readonly [BusEvent, string][] = [
   [{ kind: 'consumer-stopped', source: 'q', cancelled: 0 }, 'chasqui_circuit_open{S,Q} 0'],
   [{ kind: 'consumer-stalled', source: 'q', stallMs: 1, rebuilds: 1 }, 'chasqui_consumer_rebuilds_total{S,Q} 1'],
   [{ kind: 'consumer-failed', source: 'q', error }, 'chasqui_consumer_failures_total{S,Q,error_type="unrouted"} 1'],
+  [{ kind: 'request-cancelled', ...delivered }, 'chasqui_cancelled_requests_total{S,Q} 1'],
   [
     { kind: 'streamed', ...delivered, replyTo: 'r', end: 'left', items: 4 },
     'chasqui_streams_total{S,Q,chasqui_stream_end="left"} 1',

@@ -119,6 +119,60 @@ describe('request()', () => {
     expect((await errorOf(bus.request(ownName(), 1, { signal: abort.signal }))).code).toBe('aborted')
   })
 
+  test('[signal] the handler’s signal fires with `aborted`; what it then throws is not tried again', async () => {
+    const { bus, told } = await watchedBus()
+    const queue = ownName()
+    const reason = Promise.withResolvers<unknown>()
+    await bus.handle(queue, async (_, ctx) => {
+      await new Promise(resolve => ctx.signal.addEventListener('abort', resolve, { once: true }))
+      reason.resolve(ctx.signal.reason)
+      throw ctx.signal.reason
+    })
+    const abort = new AbortController()
+    const asked = errorOf(bus.request(queue, 1, { signal: abort.signal }))
+    await eventually('it runs', () => ofKind(told, 'received').length === 1)
+    abort.abort()
+    expect((await asked).code).toBe('aborted')
+    expect(await reason.promise).toMatchObject({ code: 'aborted', message: expect.stringContaining('requester') })
+    await eventually('it is told', () => ofKind(told, 'request-cancelled').length === 1)
+    expect([...ofKind(told, 'retried'), ...ofKind(told, 'dead-lettered'), ...ofKind(told, 'late-reply')]).toEqual([])
+    expect((await bus.inspector!.depth({ kind: 'queue', name: queue }))?.ready).toBe(0)
+  })
+
+  test('[signal] a request that was given up before its handler began is cancelled when it does', async () => {
+    const { bus, told } = await watchedBus()
+    const queue = ownName()
+    await bus.declare([{ queue }])
+    const signal = new AbortController().signal
+    expect((await errorOf(bus.request(queue, 1, { signal, timeoutMs: 20 }))).code).toBe('request-timeout')
+    const fired = Promise.withResolvers<void>()
+    await bus.handle(queue, async (_, ctx) => {
+      ctx.signal.addEventListener('abort', () => fired.resolve(), { once: true })
+      await fired.promise
+      return 'too late'
+    })
+    await fired.promise
+    await eventually('it is told', () => ofKind(told, 'request-cancelled').length === 1)
+    expect(ofKind(told, 'late-reply')).toEqual([])
+  })
+
+  test('[signal] one that never fires changes nothing; without one the handler is not told of a time-out', async () => {
+    const { bus, told } = await watchedBus()
+    const queue = ownName()
+    const seen: boolean[] = []
+    await bus.handle(queue, async (body, ctx) => {
+      await new Promise(resolve => setTimeout(resolve, Number(body)))
+      seen.push(ctx.signal.aborted)
+      return body
+    })
+    const { signal } = new AbortController()
+    expect(await bus.request(queue, 5, { signal })).toBe(5)
+    expect((await errorOf(bus.request(queue, 60, { timeoutMs: 10 }))).code).toBe('request-timeout')
+    await eventually('both are through', () => seen.length === 2)
+    expect(seen).toEqual([false, false])
+    expect(ofKind(told, 'request-cancelled')).toEqual([])
+  })
+
   test('rejects with what keeps the request from being sent', async () => {
     const { bus } = await watchedBus()
     const price = Price()

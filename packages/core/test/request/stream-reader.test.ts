@@ -1,6 +1,7 @@
 import type { HeaderValue, WireMessage } from '@chasqui/driver'
 import { expect, test } from 'vitest'
-import { type Run, StreamReader } from '../../src/request/stream-reader.ts'
+import type { RunAddress } from '../../src/request/control.ts'
+import { StreamReader } from '../../src/request/stream-reader.ts'
 import { errorOf } from '../fixture.ts'
 
 function reading(window = 4, timeoutMs = 10_000) {
@@ -10,14 +11,14 @@ function reading(window = 4, timeoutMs = 10_000) {
     name: 'rows',
     window,
     timeoutMs,
-    grant: (_run: Run, credit: number) => granted.push(credit),
-    cancel: (run: Run) => cancelled.push(run.id),
+    grant: (_run: RunAddress, credit: number) => granted.push(credit),
+    cancel: (run: RunAddress) => cancelled.push(run.id),
   })
   return { reader, granted, cancelled }
 }
 
 function from(run: string | undefined, headers: Record<string, HeaderValue>, body = ''): WireMessage {
-  const own: Record<string, string> = run === undefined ? {} : { chasqui_stream_run: run }
+  const own: Record<string, string> = run === undefined ? {} : { chasqui_run: run }
   return {
     headers: { ...own, ...headers },
     attributes: {},

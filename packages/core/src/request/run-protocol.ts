@@ -1,9 +1,11 @@
 /**
- * How a stream of replies travels: over the reply queues that both buses have anyway, told apart by headers. A run is one attempt of
- * the handler; its id keeps the items of two attempts apart. Every message bears the request's id as its correlation id.
+ * What requester and handler tell each other while a request is answered: over the reply queues that both buses have anyway, told
+ * apart by headers. A run is one attempt of the handler; its id keeps the items of two attempts apart. Every message bears the
+ * request's id as its correlation id.
  *
- *     request            -> handler    window N                  up to N items may be sent before any credit
- *     here               <- handler    run                       at its begin, then whenever it has been silent for long
+ *     request            -> handler    window N                  a stream: up to N items may be sent before any credit
+ *                                      cancellable               one reply: the requester may cancel
+ *     here               <- handler    run                       at the begin of either; of a stream also after each long silence
  *     item               <- handler    run, sequence S           S counts from 0
  *     end                <- handler    run, sequence, end        S is the number of items
  *     error              <- handler    run, sequence, error_*    as the error of a request; without run where none began
@@ -13,17 +15,18 @@
  *
  * What comes from the handler names the queue that takes credit and cancel in `replyTo`.
  */
-import type { Headers, HeaderValue } from '@chasqui/driver'
+import type { Headers, HeaderValue, WireMessage } from '@chasqui/driver'
 import { headerPrefix } from '@chasqui/driver'
 
-export const streamHeader = {
+export const runHeader = {
+  cancellable: `${headerPrefix.chasqui}cancellable`,
   window: `${headerPrefix.chasqui}stream_window`,
-  run: `${headerPrefix.chasqui}stream_run`,
+  run: `${headerPrefix.chasqui}run`,
   sequence: `${headerPrefix.chasqui}stream_sequence`,
   end: `${headerPrefix.chasqui}stream_end`,
   broken: `${headerPrefix.chasqui}stream_broken`,
   credit: `${headerPrefix.chasqui}stream_credit`,
-  cancel: `${headerPrefix.chasqui}stream_cancel`,
+  cancel: `${headerPrefix.chasqui}cancel`,
 } as const
 
 /** The largest count that is believed: other programs may write these headers too. */
@@ -37,6 +40,18 @@ export function countOf(value: HeaderValue | undefined): number | undefined {
 
 /** The run that a message speaks of. */
 export function runOf(headers: Headers): string | undefined {
-  const run = headers[streamHeader.run]
+  const run = headers[runHeader.run]
   return typeof run === 'string' ? run : undefined
+}
+
+/** True for a request whose requester asks for a stream. */
+export function asksForStream({ replyTo, headers }: WireMessage): boolean {
+  return replyTo !== undefined && headers[runHeader.window] !== undefined
+}
+
+/** True for a request for one reply whose requester wants to be able to cancel. */
+export function isCancellable({ replyTo, headers }: WireMessage): boolean {
+  return (
+    replyTo !== undefined && headers[runHeader.cancellable] !== undefined && headers[runHeader.window] === undefined
+  )
 }
