@@ -5,6 +5,7 @@ import { ChasquiError, command, event, isChasquiError } from '@chasqui/core'
 import { Command, Option } from 'commander'
 import { durationMs, moment, pair } from '../arguments.ts'
 import { inputLines } from '../input-lines.ts'
+import { metricsPortOption, withMetrics } from '../metrics.ts'
 import type { RawBody } from '../raw-body.ts'
 import { rawBody, sendRaw } from '../raw-body.ts'
 import type { Session, SessionOptions } from '../session.ts'
@@ -21,6 +22,7 @@ interface Options extends SessionOptions {
   readonly ttl?: number
   readonly contentType?: string
   readonly create: boolean
+  readonly metricsPort?: number
 }
 
 /** How many lines of standard input may wait for their confirms. */
@@ -75,12 +77,20 @@ function sending(name: 'send' | 'publish', to: 'queue' | 'topic'): Command {
     .option('--at <moment>', 'not to be delivered before: 2026-11-24T18:30:00Z', moment)
     .option('--ttl <time>', 'not to be delivered after so long', durationMs)
     .option('--content-type <type>', 'what the body is')
+    .addOption(metricsPortOption())
     .option('--no-create', `a ${to} that is absent is a failure`)
     .action(async (destination: string, body: string | undefined, options: Options, self: Command) => {
       if ((body === undefined) === (options.file === undefined)) {
         self.error(`error: give the body as an argument, with --file, or as - for standard input`)
       }
-      await withSession(options, { outgoing: [sendRaw] }, session => run(session, to, destination, body, options))
+      const settings = { outgoing: [sendRaw], metrics: options.metricsPort !== undefined }
+      await withSession(options, settings, session =>
+        withMetrics(
+          options.metricsPort,
+          () => session.bus.metrics(),
+          () => run(session, to, destination, body, options),
+        ),
+      )
     })
   return addSessionOptions(command)
 }

@@ -89,6 +89,19 @@ describe('chasqui send', () => {
     expect(await readyIn(bus, 'lines')).toBe(2)
   })
 
+  test('[--metrics-port] counts what was sent while lines come', async () => {
+    const { url } = await openProgram()
+    const command = new CommandLine('send', 'lines', '-', '--json', '--metrics-port', '0', '--url', url)
+    const address = await command.metricsUrl()
+    command.child.stdin!.write('a\nb\n')
+    await expect.poll(() => command.out.split('\n').length, { timeout: 15_000 }).toBe(3)
+    expect(await (await fetch(address)).text()).toMatch(
+      /\nmessaging_client_sent_messages_total\{[^}]*messaging_destination_name="lines"[^}]*\} 2\n/,
+    )
+    command.child.stdin!.end()
+    expect(await command.ended).toBe(0)
+  })
+
   test('[--delay] waits in the queue, and the moment is told', async () => {
     const { bus, url } = await openProgram()
     const { out } = await CommandLine.run(['send', 'later', 'x', '--delay', '1h', '--url', url])
