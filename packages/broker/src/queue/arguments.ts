@@ -5,6 +5,7 @@
  */
 import type { FieldTable, FieldValue } from '@chasqui/amqp'
 import { preconditionFailed } from '../vhost/refusal.ts'
+import { longestTimeMs } from './timing.ts'
 
 type QueueType = 'classic' | 'quorum'
 type Overflow = 'drop-head' | 'reject-publish' | 'reject-publish-dlx'
@@ -31,6 +32,8 @@ export interface QueueSettings {
 
 interface Argument {
   readonly type: 'name' | 'choice' | 'count' | 'positive' | 'integer' | 'boolean'
+  /** The greatest number allowed. */
+  readonly most?: number
   /** The values allowed. */
   readonly oneOf?: readonly string[]
   /** RabbitMQ's words for another value; `%` stands for it. */
@@ -87,8 +90,18 @@ const queueArguments = {
   'x-quorum-initial-group-size': { type: 'count', queues: ['quorum'], effect: 'accepted, no effect: one node' },
   'x-max-in-memory-length': { type: 'count', queues: ['quorum'], effect: 'accepted, no effect' },
   'x-max-in-memory-bytes': { type: 'count', queues: ['quorum'], effect: 'accepted, no effect' },
-  'x-message-ttl': { type: 'count', queues: both, effect: 'for how many milliseconds a message may wait' },
-  'x-expires': { type: 'positive', queues: both, effect: 'after how many milliseconds without use the queue goes' },
+  'x-message-ttl': {
+    type: 'count',
+    most: longestTimeMs,
+    queues: both,
+    effect: 'for how many milliseconds a message may wait',
+  },
+  'x-expires': {
+    type: 'positive',
+    most: longestTimeMs,
+    queues: both,
+    effect: 'after how many milliseconds without use the queue goes',
+  },
   'x-single-active-consumer': { type: 'boolean', queues: both, effect: 'one consumer at a time' },
   'x-max-priority': { type: 'count', queues: ['classic'], later: true, effect: 'priorities' },
 } as const satisfies Record<string, Argument>
@@ -130,7 +143,7 @@ export function readQueueArguments(args: FieldTable, described: string): QueueSe
     deadLetterRoutingKey: routingKey,
     maxLength: count(args['x-max-length']),
     maxBytes: count(args['x-max-length-bytes']),
-    overflow: (text(args['x-overflow']) as Overflow | undefined) ?? 'drop-head',
+    overflow: overflowOf(type, text(args['x-overflow']) as Overflow | undefined),
     messageTtlMs: count(args['x-message-ttl']),
     expiresMs: count(args['x-expires']),
     singleActiveConsumer: args['x-single-active-consumer'] === true,
@@ -161,6 +174,11 @@ function checkSame(names: Iterable<string>, existing: FieldTable, wanted: FieldT
   }
 }
 
+/** Quorum queues do not know `reject-publish-dlx` and take the default for it, as in RabbitMQ. */
+function overflowOf(type: QueueType, overflow: Overflow = 'drop-head'): Overflow {
+  return type === 'quorum' && overflow === 'reject-publish-dlx' ? 'drop-head' : overflow
+}
+
 function whatIsWrong(argument: Argument, value: FieldValue): string | undefined {
   const unacceptable = `{unacceptable_type,${amqpType(value)}}`
   switch (argument.type) {
@@ -171,7 +189,8 @@ function whatIsWrong(argument: Argument, value: FieldValue): string | undefined 
         return `"expected integer, got ${amqpType(value)}"`
       }
       if (value < 0 && argument.type !== 'integer') return `{value_negative,${value}}`
-      return Number(value) === 0 && argument.type === 'positive' ? '{value_zero,0}' : undefined
+      if (Number(value) === 0 && argument.type === 'positive') return '{value_zero,0}'
+      return argument.most !== undefined && value > argument.most ? `{value_too_large,${value}}` : undefined
     case 'boolean':
       return typeof value === 'boolean' ? undefined : unacceptable
     case 'name':
@@ -193,7 +212,7 @@ function shown(value: FieldValue | undefined): string {
 }
 
 /** RabbitMQ's name of the type that a value has on the wire. */
-function amqpType(value: FieldValue): string {
+export function amqpType(value: FieldValue): string {
   switch (typeof value) {
     case 'string':
       return 'longstr'

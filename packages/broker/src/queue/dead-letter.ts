@@ -63,8 +63,9 @@ export function deadLetter(
         }
       : { ...before, count: BigInt(Number(before.count ?? 0)) + 1n }
   const others = at < 0 ? deaths : deaths.toSpliced(at, 1)
+  // Whatever stands there counts as an earlier death, as in RabbitMQ.
   const first: FieldTable =
-    deaths.length === 0
+    headers['x-death'] === undefined
       ? {
           'x-first-death-exchange': original.exchange,
           'x-first-death-queue': death.queue,

@@ -155,9 +155,16 @@ export class Queue {
       this.#delay(item, this.#host.idOf(item))
       return item
     }
-    if (envelope.expiresAt > 0 || this.settings.messageTtlMs !== undefined) this.#expire(item, this.#host.now())
+    let mayWait = true
+    if (envelope.expiresAt > 0 || this.settings.messageTtlMs !== undefined) {
+      const now = this.#host.now()
+      this.#expire(item, now)
+      mayWait = item.expiresAt > now
+    }
     this.ready.push(item)
     this.readyBytes += envelope.bodyBytes
+    // A time to live of 0: whoever is ready gets it, or nobody (RabbitMQ, "Time-To-Live and Expiration").
+    if (!mayWait && this.#willing.length > 0) this.#handOut()
     if (this.#bounded && this.#overflows()) {
       // Whoever is ready to take messages gets them before the limit takes them away.
       if (this.#willing.length > 0) this.dispatch()
@@ -216,6 +223,10 @@ export class Queue {
   /** Takes the first message out for somebody who will settle it. */
   take(): Item | undefined {
     if (this.#mayExpire) this.#dropExpired()
+    return this.#take()
+  }
+
+  #take(): Item | undefined {
     for (;;) {
       const item = this.#shift() ?? this.#lock?.steal()
       if (item === undefined) return undefined
@@ -370,12 +381,16 @@ export class Queue {
 
   /** Hands out messages while somebody takes them, up to one turn; true when there may be more to do. */
   dispatch(): boolean {
+    if (this.#mayExpire) this.#dropExpired()
+    return this.#handOut()
+  }
+
+  #handOut(): boolean {
     let deliveries = 0
     let bytes = 0
     /** Consumers in a row that want what they cannot have now. */
     let unserved = 0
     const willing = this.#willing
-    if (this.#mayExpire) this.#dropExpired()
     while (this.length > 0 && unserved < willing.length) {
       if (deliveries >= turnDeliveries || bytes >= turnBytes) return true
       if (this.#turn >= willing.length || this.#startsOver(unserved)) this.#turn = 0
@@ -385,7 +400,7 @@ export class Queue {
         unserved = 0
         continue
       }
-      const item = consumer.order === 'none' ? this.take() : this.#claim(consumer.order)
+      const item = consumer.order === 'none' ? this.#take() : this.#claim(consumer.order)
       if (item === undefined) {
         unserved++
         this.#turn++

@@ -5,8 +5,8 @@ import { AmqpError, type BasicProperties } from '@chasqui/amqp'
 const keyHeader = 'cloudEvents_partitionkey'
 /** Milliseconds since the epoch; an extension of this broker. */
 export const notBeforeHeader = 'chasqui_not_before'
-/** RabbitMQ's upper end for times to live, in milliseconds. */
-const maxExpirationMs = 4_294_967_295
+/** RabbitMQ's upper end for times to live, in milliseconds: ten years. */
+export const longestTimeMs = 315_360_000_000
 
 export function keyIn({ headers }: BasicProperties): string | undefined {
   const key = headers?.[keyHeader]
@@ -36,7 +36,7 @@ export function checkExpiration(expiration: string): void {
   if (digits === undefined) wrong = 'no_integer'
   else if (rest !== '') wrong = `{leftover_string,"${rest}"}`
   else if (Number(digits) < 0) wrong = `{value_negative,${Number(digits)}}`
-  else if (Number(digits) > maxExpirationMs) wrong = `{value_too_large,${digits}}`
+  else if (Number(digits) > longestTimeMs) wrong = `{value_too_large,${digits}}`
   else return
   throw AmqpError.of('precondition-failed', `invalid expiration '${expiration}': ${wrong}`)
 }

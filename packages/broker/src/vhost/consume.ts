@@ -1,5 +1,6 @@
 /** What a session asks for when it consumes, and what the arguments of basic.consume say. */
 import type { FieldTable } from '@chasqui/amqp'
+import { amqpType } from '../queue/arguments.ts'
 import type { ConsumeOrder } from '../queue/key-lock.ts'
 import { preconditionFailed } from './refusal.ts'
 
@@ -23,10 +24,12 @@ export function orderIn(args: FieldTable | undefined): ConsumeOrder {
   throw preconditionFailed(`invalid arg 'x-chasqui-order': '${String(order)}' is none of 'none', 'key', 'strict'`)
 }
 
-/** Throws AmqpError. */
-export function priorityIn(args: FieldTable | undefined): number {
+/** `described` is the queue as it stands in a refusal. Throws AmqpError. */
+export function priorityIn(args: FieldTable | undefined, described: string): number {
   const priority = args?.['x-priority']
   if (priority === undefined) return 0
-  if (typeof priority === 'number' && Number.isInteger(priority)) return priority
-  throw preconditionFailed(`invalid arg 'x-priority': "expected integer"`)
+  if (typeof priority === 'bigint' || (typeof priority === 'number' && Number.isInteger(priority))) {
+    return Number(priority)
+  }
+  throw preconditionFailed(`invalid arg 'x-priority' for ${described}: "expected integer, got ${amqpType(priority)}"`)
 }

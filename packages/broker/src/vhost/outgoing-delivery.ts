@@ -29,11 +29,12 @@ export class OutgoingDelivery implements Delivery {
   }
 
   /**
-   * The message as a client on the wire gets it: quorum queues say in `x-delivery-count` how often it came
-   * back, from the second delivery on.
+   * The message as a client on the wire gets it: quorum queues say in `x-delivery-count` how often it came back, to
+   * consumers from the second delivery on, to basic.get always.
    */
   get wireMessage(): BrokerMessage {
-    if (this.deliveryCount === 0 || this.queue.settings.type !== 'quorum') return this.message
+    if (this.deliveryCount === 0 && this.consumer !== undefined) return this.message
+    if (this.queue.settings.type !== 'quorum') return this.message
     const properties = readableProperties(this.message)
     return new DerivedMessage(this.message, {
       properties: { ...properties, headers: { ...properties.headers, 'x-delivery-count': this.deliveryCount } },

@@ -76,7 +76,10 @@ export class Placement {
         this.#replies.deliver(message)
         return nowhere
       }
-      if (queue.full) return { routed: 1, rejected: true, commit: 0 }
+      if (queue.full) {
+        this.#refused(message, queue)
+        return { routed: 1, rejected: true, commit: 0 }
+      }
       return { routed: 1, rejected: false, commit: this.#pushOne(message, queue, undefined) }
     }
     const queues = this.#route(this.#exchangeFor(exchangeName), message)
@@ -84,6 +87,7 @@ export class Placement {
     let rejected = false
     for (const queue of queues) if (queue.full) rejected = true
     const takers = rejected ? queues.filter(queue => !queue.full) : queues
+    if (rejected) for (const queue of queues) if (!takers.includes(queue)) this.#refused(message, queue)
     return {
       routed: queues.length,
       rejected,
@@ -160,24 +164,14 @@ export class Placement {
   }
 
   died(queue: Queue, item: Item, reason: DeathReason): void {
-    const { deadLetterExchange, deadLetterRoutingKey } = queue.settings
-    const exchange = deadLetterExchange === undefined ? undefined : this.#topology.exchanges.get(deadLetterExchange)
+    const exchange = this.#deadLetterExchange(queue)
     if (exchange === undefined) {
       this.settled(queue, item)
       return
     }
     if (item.envelope.message === undefined && !this.load(item)) return
-    const dead = deadLetter(item.envelope.message!, {
-      queue: queue.name,
-      reason,
-      exchange: exchange.name,
-      routingKey: deadLetterRoutingKey,
-      now: this.#clock.now(),
-    })
-    const routed = exchange.name === '' ? this.#defaultRoute(dead.routingKey) : this.#route(exchange, dead)
-    const targets = reason === 'rejected' ? routed : routed.filter(target => !circles(dead, target.name))
     const settlement = item.stored ? { queueId: queue.id, place: item.envelope.place! } : undefined
-    const moved = targets.length > 0 && this.#push(dead, targets, settlement) > 0
+    const moved = this.#deadLetter(item.envelope.message!, queue, exchange, reason, settlement) > 0
     if (moved && settlement !== undefined) this.#memory.release(item.envelope)
     else this.settled(queue, item)
   }
@@ -226,6 +220,37 @@ export class Placement {
       throw AmqpError.of('access-refused', `cannot publish to internal ${this.#topology.describe('exchange', name)}`)
     }
     return exchange
+  }
+
+  /** A message that a full queue did not take. */
+  #refused(message: BrokerMessage, queue: Queue): void {
+    if (queue.settings.overflow !== 'reject-publish-dlx') return
+    const exchange = this.#deadLetterExchange(queue)
+    if (exchange !== undefined) this.#deadLetter(message, queue, exchange, 'maxlen', undefined)
+  }
+
+  #deadLetterExchange({ settings: { deadLetterExchange } }: Queue): Exchange | undefined {
+    return deadLetterExchange === undefined ? undefined : this.#topology.exchanges.get(deadLetterExchange)
+  }
+
+  /** The commit number of the dead letter, 0 when the store has nothing of it. */
+  #deadLetter(
+    message: BrokerMessage,
+    queue: Queue,
+    exchange: Exchange,
+    reason: DeathReason,
+    instead: Settlement | undefined,
+  ): number {
+    const dead = deadLetter(message, {
+      queue: queue.name,
+      reason,
+      exchange: exchange.name,
+      routingKey: queue.settings.deadLetterRoutingKey,
+      now: this.#clock.now(),
+    })
+    const routed = exchange.name === '' ? this.#defaultRoute(dead.routingKey) : this.#route(exchange, dead)
+    const targets = reason === 'rejected' ? routed : routed.filter(target => !circles(dead, target.name))
+    return targets.length === 0 ? 0 : this.#push(dead, targets, instead)
   }
 
   /** The commit number to wait for, 0 when nothing went into the store. */

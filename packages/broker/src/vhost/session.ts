@@ -238,7 +238,7 @@ export class Session implements ConsumerSession {
       exclusive: request.exclusive ?? false,
       prefetch: request.prefetch ?? this.#prefetch,
       order: request.order ?? orderIn(request.arguments),
-      priority: priorityIn(request.arguments),
+      priority: priorityIn(request.arguments, this.#vhost.topology.describe('queue', queue.name)),
     })
     this.#consumers.set(tag, consumer)
     if (consumer.exclusive) queue.exclusivelyConsumed = true

@@ -5,7 +5,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { AmqpError, type FieldTable } from '@chasqui/amqp'
-import { checkSameAlternate, checkSameArguments, readQueueArguments } from '../queue/arguments.ts'
+import { amqpType, checkSameAlternate, checkSameArguments, readQueueArguments } from '../queue/arguments.ts'
 import { Queue, type QueueHost } from '../queue/queue.ts'
 import { type Destination, Exchange, type ExchangeType, exchangeTypes } from '../router/exchange.ts'
 import type { Definition, Store } from '../store/store.ts'
@@ -161,7 +161,7 @@ export class Topology {
     }
     const alternate = args['alternate-exchange']
     if (alternate !== undefined && typeof alternate !== 'string') {
-      throw preconditionFailed(`invalid arg 'alternate-exchange' for ${described}: "expected a name"`)
+      throw preconditionFailed(`invalid type '${amqpType(alternate)}' for arg 'alternate-exchange' in ${described}`)
     }
     this.#addExchange(name, type, { durable, autoDelete, internal, arguments: args })
     if (!durable || this.store === undefined) return { commit: 0 }

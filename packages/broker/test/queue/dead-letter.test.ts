@@ -124,7 +124,7 @@ describe('delivery limit', () => {
       session.nack(got.tag, false, true)
     }
     expect(seen).toEqual([
-      [false, 0, { mine: 1 }],
+      [false, 0, { mine: 1, 'x-delivery-count': 0 }],
       [true, 1, { mine: 1, 'x-delivery-count': 1 }],
       [true, 2, { mine: 1, 'x-delivery-count': 2 }],
     ])

@@ -91,7 +91,8 @@ export class Dialogue {
     const content = event.kind === 'content' ? { properties: event.properties, body: event.body } : {}
     const text = JSON.stringify({ ...fields, ...content }, (key, value) => {
       if (typeof value === 'bigint') return `${value}n`
-      return key === 'time' ? 'TIME' : value
+      if (key === 'time') return 'TIME'
+      return isTable(value) ? Object.fromEntries(Object.entries(value).sort()) : value
     })
     return `${methodNames.get(id)} ${text
       .replaceAll(this.name, 'NAME')
@@ -100,13 +101,21 @@ export class Dialogue {
   }
 }
 
-/** Holds the dialogue with both; the words, which were the same. */
-export async function both(script: (dialogue: Dialogue) => Promise<void>): Promise<readonly string[]> {
+/** Tables have no order. */
+function isTable(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Holds the dialogue with both; our words, which were the same behind `alike`. */
+export async function both(
+  script: (dialogue: Dialogue) => Promise<void>,
+  alike: (line: string) => string = line => line,
+): Promise<readonly string[]> {
   const { port } = await serve()
   const ours = await held(port, script)
   const theirs = await held(rabbitmqPort, script)
-  expect(ours).toEqual(theirs)
-  return theirs
+  expect(ours.map(alike)).toEqual(theirs.map(alike))
+  return ours
 }
 
 async function held(port: number, script: (dialogue: Dialogue) => Promise<void>): Promise<readonly string[]> {
