@@ -25,6 +25,7 @@ export const memoryCapabilities: Capabilities = {
     credentials: false,
     detectsMissing: true,
     countsDeliveries: true,
+    returnsInPlace: true,
     byReference: true,
   },
 }

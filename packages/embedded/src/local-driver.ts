@@ -111,7 +111,7 @@ export class LocalDriver implements Driver {
 
   async receive(source: Source, sink: Sink, options: ReceiverOptions): Promise<Receiver> {
     const receiver = this.startReceiver(source, sink, options)
-    receiver.holdBack()
+    void receiver.holdBack()
     return receiver
   }
 

@@ -7,6 +7,7 @@
  */
 import type { Delivery, Session, Transferred, VirtualHost } from '@chasqui/broker'
 import {
+  type Batch,
   ChasquiError,
   type Incoming,
   isChasquiError,
@@ -22,6 +23,8 @@ import { queueOf } from '@chasqui/driver-amqp'
 import { carried, wireOf } from './carried.ts'
 import { fullError, unroutable } from './failures.ts'
 
+/** Microtasks until an `await` has its result, also through a wrapper or two. */
+const turnsToAwait = 4
 const done = Promise.resolve('done' as const)
 const stale = Promise.resolve('stale' as const)
 
@@ -52,6 +55,8 @@ export class LocalReceiver implements Receiver {
   #session: Session | undefined
   #consumerTag: string | undefined
   #epoch: number
+  /** What came before it may be handed over. */
+  #held: Batch[] | undefined
 
   constructor(
     vhost: VirtualHost,
@@ -84,13 +89,13 @@ export class LocalReceiver implements Receiver {
     if (this.#window > 0) this.#consume(session)
   }
 
-  /** Nothing comes before whoever awaits the receiver has it. */
-  holdBack(): void {
-    const session = this.#session
-    session?.flow(false)
-    setImmediate(() => {
-      if (session === this.#session) session?.flow(true)
-    })
+  /** Nothing comes before whoever awaits the receiver has it. Not longer: what others send then is on its way. */
+  async holdBack(): Promise<void> {
+    const held: Batch[] = []
+    this.#held = held
+    for (let turn = 0; turn < turnsToAwait; turn++) await undefined
+    this.#held = undefined
+    for (const batch of held) if (batch.epoch === this.#epoch && this.#session !== undefined) this.#sink.deliver(batch)
   }
 
   async window(messages: number): Promise<void> {
@@ -164,7 +169,9 @@ export class LocalReceiver implements Receiver {
       const { tag, message, redelivered, deliveryCount } = deliveries[index]!
       items[index] = { tag, message: wireOf(message), redelivered, deliveries: deliveryCount + 1 }
     }
-    this.#sink.deliver({ lane: this.#lane, epoch: this.#epoch, items })
+    const batch: Batch = { lane: this.#lane, epoch: this.#epoch, items }
+    if (this.#held === undefined) this.#sink.deliver(batch)
+    else this.#held.push(batch)
   }
 
   #queueDeleted(session: Session): void {
