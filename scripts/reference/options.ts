@@ -21,6 +21,10 @@ const headings: Readonly<Record<keyof typeof optionTables, string>> = {
   fair: 'The option `fair` of `handle` and `subscribe`',
   receive: '`receive`',
   destination: '`plan` and `declare`, each destination that is no contract',
+  deadLetterFilter: '`bus.deadLetters(...)`: the filter',
+  deadLetterChange: '`bus.deadLetters(...)`: the change of `edit`',
+  deadLetterList: '`bus.deadLetters(...)`: `list`',
+  deadLetterMove: '`bus.deadLetters(...)`: `redrive`, `edit` and `discard`',
   close: '`close` and `stop`',
 }
 

@@ -31,6 +31,8 @@ import type {
 } from './contract/contract.ts'
 import { isContract } from './contract/contract.ts'
 import { checkSourceName, checkSubscription } from './contract/names.ts'
+import type { DeadLetterSource, DeadLetters } from './dead-letters/dead-letters.ts'
+import { deadLettersOf } from './dead-letters/dead-letters.ts'
 import { ownAttributes } from './encode/attributes.ts'
 import type { PipelineFormats } from './encode/pipeline-formats.ts'
 import type { EventHub, EventKind, EventListener } from './observe/events.ts'
@@ -128,12 +130,20 @@ export interface Bus extends Senders, BatchConsumers, AsyncDisposable {
   declare(needs: readonly Need[]): Promise<void>
   /**
    * Takes back a message that was sent with `delayMs` or `at` and is not due yet, by the id in its receipt; an event from one of
-   * its subscriptions. `false`: no message of this id waits there. Rejects with `unsupported` where the engine cannot (RabbitMQ).
+   * its subscriptions. `false`: no message of this id waits there. Rejects with `destination-missing`, and
+   * `unsupported` where the engine cannot (RabbitMQ).
    *
    *     const { id } = await bus.send(ChargeCard, charge, { delayMs: 60_000 })
    *     await bus.cancel(ChargeCard, id)
    */
   cancel(at: DelayedAt, id: string): Promise<boolean>
+  /**
+   * The dead letters of a queue or a subscription: to be looked at, sent back, changed, discarded. Throws `name-invalid`,
+   * `option-invalid`, `destination-kind`.
+   *
+   *     await bus.deadLetters({ topic: OrderPlaced, subscription: 'billing' }).redrive()
+   */
+  deadLetters(of: DeadLetterSource): DeadLetters
   /** How the connection and the consumers are. Never throws. */
   health(): Promise<Health>
   /** Looks into the engine; absent where it cannot be looked into. */
@@ -377,6 +387,12 @@ export class MessageBus implements Bus {
   async cancel(at: DelayedAt, id: string): Promise<boolean> {
     this.#refuseWhenClosing()
     return await cancelDelayed(this.#driver, at, id)
+  }
+
+  deadLetters(of: DeadLetterSource): DeadLetters {
+    this.#refuseWhenClosing()
+    const { driver, events, formats, limits, name } = this.#parts
+    return deadLettersOf({ driver, events, formats, limits, name }, of)
   }
 
   async health(): Promise<Health> {

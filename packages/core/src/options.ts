@@ -20,6 +20,8 @@ export interface OptionInfo {
     | 'delays'
     | 'error'
     | 'url'
+    | 'audit'
+    | 'any'
   /** Instead of the number, an object with options of its own. */
   readonly orObject?: true
   /** Instead of the object, `true` for its defaults. */
@@ -455,6 +457,61 @@ export const receiveOptions = {
   lanes: contractOptions.lanes,
 } as const satisfies OptionTable
 
+/** Which dead letters are meant. */
+export const deadLetterFilter = {
+  error: { type: 'string', defaultText: 'any', meaning: "The error's code, or the name of its class." },
+  type: { type: 'string', defaultText: 'any', meaning: "The message's type." },
+  key: { type: 'string', defaultText: 'any', meaning: "The message's key." },
+  since: { type: 'date', defaultText: 'any time', meaning: 'Failed for the last time at this moment or later.' },
+  until: { type: 'date', defaultText: 'any time', meaning: 'Failed for the last time before this moment.' },
+  ids: { type: 'list', defaultText: 'any', meaning: 'Ids of messages.' },
+  where: { type: 'function', defaultText: 'none', meaning: 'Says yes to a letter that all the rest holds for.' },
+} as const satisfies OptionTable
+
+/** What `edit` changes of a letter. */
+export const deadLetterChange = {
+  body: {
+    type: 'any',
+    defaultText: 'as it is',
+    meaning: 'The new body: a Uint8Array as it is to be, anything else to be written as its content type says.',
+  },
+  headers: { type: 'object', defaultText: 'as they are', meaning: 'Headers to set; `undefined` takes one off.' },
+  key: { type: 'string', defaultText: 'as it is', meaning: 'Another key.' },
+} as const satisfies OptionTable
+
+export const deadLetterListOptions = {
+  limit: {
+    type: 'integer',
+    unit: 'letters',
+    defaultText: 'no limit',
+    minimum: 1,
+    maximum: Number.MAX_SAFE_INTEGER,
+    meaning: 'Ends after so many letters that fit.',
+  },
+  signal: { type: 'signal', defaultText: 'none', meaning: 'Ends it; what is done is done.' },
+} as const satisfies OptionTable
+
+/** What `redrive`, `edit` and `discard` take. */
+export const deadLetterMoveOptions = {
+  ...deadLetterListOptions,
+  dryRun: { type: 'boolean', default: false, meaning: 'Counts what would be done, and does nothing.' },
+  ratePerSecond: {
+    type: 'number',
+    unit: 'letters per second',
+    defaultText: 'as fast as the engine goes',
+    minimum: 0.01,
+    maximum: 1_000_000,
+    meaning: 'At most so many in any second.',
+  },
+  onProgress: { type: 'function', defaultText: 'none', meaning: 'Is told how far it is, after each group of letters.' },
+  by: { type: 'string', defaultText: "the bus's name", meaning: 'Who does it, for the record.' },
+  audit: {
+    type: 'audit',
+    defaultText: 'none',
+    meaning: 'Takes a record of each letter: the path of a file for JSON lines, or a function.',
+  },
+} as const satisfies OptionTable
+
 export const closeOptions = {
   deadlineMs: {
     type: 'integer',
@@ -592,6 +649,10 @@ export const optionTables = {
   fair: fairOptions,
   receive: receiveOptions,
   destination: destinationOptions,
+  deadLetterFilter,
+  deadLetterChange,
+  deadLetterList: deadLetterListOptions,
+  deadLetterMove: deadLetterMoveOptions,
   close: closeOptions,
 } as const satisfies Record<string, OptionTable>
 
@@ -681,6 +742,12 @@ function mismatch(value: unknown, info: OptionInfo): string | undefined {
       return typeof value === 'function' || typeof value === 'string'
         ? undefined
         : 'an error class, a code, or a function'
+    case 'any':
+      return undefined
+    case 'audit':
+      return typeof value === 'function' || (typeof value === 'string' && value !== '')
+        ? undefined
+        : 'the path of a file, or a function'
     case 'delays':
       if (Array.isArray(value)) return value.every(isDelay) ? undefined : `whole numbers of ms from 0 to ${maxDelayMs}`
       return typeof value === 'object' && value !== null ? undefined : 'a list of ms, or a backoff'

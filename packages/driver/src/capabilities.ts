@@ -41,6 +41,8 @@ export interface Properties {
   readonly detectsMissing: boolean
   /** `Incoming.deliveries` is filled. */
   readonly countsDeliveries: boolean
+  /** What is given back is handed out again before what came after it, whatever was given back before. */
+  readonly returnsInPlace: boolean
   /** A body that was sent may reach the receiver as the same bytes in memory; the core copies what users may still write to. */
   readonly byReference: boolean
 }

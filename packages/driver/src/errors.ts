@@ -106,6 +106,8 @@ export const errorCodes = {
   },
   'retry-requested': { retryable: true, meaning: '`ctx.retry` was called.' },
   'dead-lettered': { retryable: false, meaning: '`ctx.deadLetter` was called.' },
+  'dead-letter-missing': { retryable: false, meaning: 'No dead letter of that source has this id.' },
+  'audit-failed': { retryable: false, meaning: 'What is to be done with dead letters could not be put on record.' },
   'already-settled': { retryable: false, meaning: 'The delivery was settled before.' },
   'delivery-stale': {
     retryable: false,

@@ -24,6 +24,8 @@ const common = {
     credentials: true,
     detectsMissing: true,
     countsDeliveries: true,
+    // Quorum queues put what comes back behind what came back before, and both before what was never handed out.
+    returnsInPlace: false,
     byReference: false,
   },
 } as const satisfies Omit<Capabilities, 'engine'>
@@ -32,7 +34,7 @@ const common = {
 const chasqui: Capabilities = {
   engine: 'chasqui',
   operations: { ...common.operations, delay: 'native', strictOrder: 'native', keyOrder: 'native' },
-  properties: common.properties,
+  properties: { ...common.properties, returnsInPlace: true },
 }
 
 /** @param product what the broker calls itself in its server properties. */

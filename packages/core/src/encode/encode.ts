@@ -2,9 +2,12 @@
  * The steps between a body and its bytes: `encodeBody` on the way out, `decodeBody` on the way in. They choose the format
  * and make whatever it throws a typed error.
  */
+import type { WireMessage } from '@chasqui/driver'
 import { ChasquiError, isChasquiError } from '@chasqui/driver'
 import type { IncomingMiddleware } from '../consume/incoming.ts'
+import type { Format } from '../format/format.ts'
 import type { OutgoingMiddleware } from '../send/outgoing.ts'
+import type { PipelineFormats } from './pipeline-formats.ts'
 
 /**
  * Outgoing: the contract's format; for plain names text for strings, bytes for Uint8Arrays, else JSON. Bytes that the
@@ -12,23 +15,8 @@ import type { OutgoingMiddleware } from '../send/outgoing.ts'
  */
 export const encodeBody: OutgoingMiddleware = (message, next) => {
   const { body, formats } = message
-  let format = message.format
-  if (format === undefined) {
-    if (typeof body === 'string') format = formats.text
-    else if (body instanceof Uint8Array) format = formats.bytes
-    else format = formats.json
-  }
-  let bytes: Uint8Array
-  try {
-    bytes = format.encode(body)
-  } catch (cause) {
-    if (isChasquiError(cause)) throw cause
-    throw new ChasquiError(
-      'body-not-encodable',
-      `The body for "${message.to.name}" cannot be written as ${format.contentType}: ${reason(cause)}.`,
-      { cause, details: { contentType: format.contentType } },
-    )
-  }
+  const format = message.format ?? usualFormat(body, formats)
+  const bytes = encoded(body, format, message.to.name)
   message.bytes = bytes === body && formats.copyBytes ? Buffer.from(bytes) : bytes
   message.contentType = format.contentType
   return next(message)
@@ -36,14 +24,40 @@ export const encodeBody: OutgoingMiddleware = (message, next) => {
 
 /** Incoming: the format that the content type names; without one the contract's, and bytes for plain names. */
 export const decodeBody: IncomingMiddleware = (message, next) => {
-  const { contentType, body: bytes } = message.wire
   const { formats } = message
-  const choice = contentType === undefined ? undefined : formats.registry.choose(contentType)
-  const format = choice?.format ?? message.format ?? formats.bytes
+  const value = decoded(message.wire, formats, message.format)
+  // The same memory may lie before other consumers, and is the original should this message be dead-lettered.
+  message.body = value instanceof Uint8Array && formats.copyBytes ? Buffer.from(value) : value
+  return next(message)
+}
+
+/** The format of a body that no contract speaks of. */
+export function usualFormat(body: unknown, formats: PipelineFormats): Format {
+  if (typeof body === 'string') return formats.text
+  return body instanceof Uint8Array ? formats.bytes : formats.json
+}
+
+/** The body's bytes in the format. Throws `body-not-encodable`. */
+export function encoded(body: unknown, format: Format, destination: string): Uint8Array {
   try {
-    const value = format.decode(bytes, choice?.parameters ?? {})
-    // The same memory may lie before other consumers, and is the original should this message be dead-lettered.
-    message.body = value instanceof Uint8Array && formats.copyBytes ? Buffer.from(value) : value
+    return format.encode(body)
+  } catch (cause) {
+    if (isChasquiError(cause)) throw cause
+    throw new ChasquiError(
+      'body-not-encodable',
+      `The body for "${destination}" cannot be written as ${format.contentType}: ${reason(cause)}.`,
+      { cause, details: { contentType: format.contentType } },
+    )
+  }
+}
+
+/** The body of a message as its content type says, else in the format given, else bytes. Throws `body-not-decodable`, `format-unknown`. */
+export function decoded(wire: WireMessage, formats: PipelineFormats, fallback: Format | undefined): unknown {
+  const { contentType, body: bytes } = wire
+  const choice = contentType === undefined ? undefined : formats.registry.choose(contentType)
+  const format = choice?.format ?? fallback ?? formats.bytes
+  try {
+    return format.decode(bytes, choice?.parameters ?? {})
   } catch (cause) {
     if (isChasquiError(cause)) throw cause
     throw new ChasquiError(
@@ -52,7 +66,6 @@ export const decodeBody: IncomingMiddleware = (message, next) => {
       { cause, details: { contentType: contentType ?? format.contentType, bytes: bytes.byteLength } },
     )
   }
-  return next(message)
 }
 
 /** A parser's sentence may quote the text that it could not read: bodies do not belong in errors and logs. */

@@ -77,6 +77,15 @@ export type BusEvent =
       readonly error: unknown
       readonly delayMs: number
     } & Delivered)
+  /** A dead letter was sent back to where it had failed. */
+  | ({
+      readonly kind: 'redriven'
+      readonly destination: string
+      readonly by: string
+      readonly isEdited: boolean
+    } & Delivered)
+  /** A dead letter was deleted. */
+  | ({ readonly kind: 'discarded'; readonly by: string } & Delivered)
   /** The message went back to the engine unhandled. */
   | ({ readonly kind: 'released'; readonly reason: string } & Delivered)
   /** No route takes the type: dead-lettered on a queue, acknowledged on a subscription. `count` is the consumer's so far. */
@@ -159,6 +168,8 @@ const nothingHeard: Record<EventKind, boolean> = {
   'retry-held': false,
   'dead-lettered': false,
   'dead-letter-failed': false,
+  redriven: false,
+  discarded: false,
   released: false,
   unrouted: false,
   replied: false,

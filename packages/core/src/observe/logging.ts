@@ -30,6 +30,8 @@ const lines: { readonly [K in EventKind]: { readonly level: LogLevel; readonly s
   'retry-held': { level: 'warn', says: 'could not be put aside for its next attempt; held here' },
   'dead-lettered': { level: 'error', says: 'dead-lettered' },
   'dead-letter-failed': { level: 'error', says: 'could not be dead-lettered; kept and tried again' },
+  redriven: { level: 'info', says: 'a dead letter was sent back' },
+  discarded: { level: 'info', says: 'a dead letter was deleted' },
   released: { level: 'debug', says: 'released' },
   unrouted: { level: 'warn', says: 'no route takes this type' },
   replied: { level: 'debug', says: 'replied' },
