@@ -5,9 +5,26 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { onTestFinished } from 'vitest'
+import { onTestFinished, vi } from 'vitest'
+import { run } from '../src/run.ts'
 
 const bin = fileURLToPath(new URL('../../chasqui/src/bin.ts', import.meta.url))
+
+/** What a wrong use of the command line is answered with. In this process: it comes before anything is opened or sent. */
+export async function refusal(...words: string[]): Promise<{ code: number; out: string; err: string }> {
+  const written = { out: '', err: '' }
+  const spies = (['out', 'err'] as const).map(name =>
+    vi.spyOn(process[`std${name}`], 'write').mockImplementation(text => {
+      written[name] += String(text)
+      return true
+    }),
+  )
+  try {
+    return { code: await run(words, '0.0.0'), ...written }
+  } finally {
+    for (const spy of spies) spy.mockRestore()
+  }
+}
 
 /** An empty directory that goes with the test. */
 export function scratchDirectory(): string {

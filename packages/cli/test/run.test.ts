@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { commandLine } from '../src/run.ts'
-import { CommandLine } from './command-line.ts'
+import { refusal } from './command-line.ts'
 
 type Command = ReturnType<typeof commandLine>
 
@@ -37,13 +37,13 @@ describe.each(all(commandLine(80)).map(command => [command.name(), command] as c
 })
 
 test('an unknown command names the nearest, exit code 2', async () => {
-  const { code, err } = await CommandLine.run(['queus'])
+  const { code, err } = await refusal('queus')
   expect(code).toBe(2)
   expect(err).toMatch(/Did you mean queues\?/)
 })
 
 test('a wrong option names the help of its command', async () => {
-  const { code, err } = await CommandLine.run(['send', '--colour'])
+  const { code, err } = await refusal('send', '--colour')
   expect(code).toBe(2)
   expect(err).toMatch(/\(chasqui send --help tells more\)/)
 })

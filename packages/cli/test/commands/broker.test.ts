@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from '@chasqui/amqp/client'
 import { expect, onTestFinished, test } from 'vitest'
-import { CommandLine } from '../command-line.ts'
+import { CommandLine, refusal } from '../command-line.ts'
 
 /** Runs it to its end. */
 async function failed(...words: string[]) {
@@ -190,7 +190,7 @@ test.each([
   [['--prot', '1'], /Did you mean --port/],
   [['here'], /too many arguments/],
 ])('%j: says what is wrong, exit code 2, no stack', async (words, sentence) => {
-  const { code, out, err } = await failed(...words)
+  const { code, out, err } = await refusal('broker', ...words)
   expect(code).toBe(2)
   expect(out).toBe('')
   expect(err).toMatch(sentence)

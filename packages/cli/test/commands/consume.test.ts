@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { CommandLine } from '../command-line.ts'
+import { CommandLine, refusal } from '../command-line.ts'
 import { openProgram, readyIn } from '../program.ts'
 
 const jsonLines = (text: string) =>
@@ -142,7 +142,7 @@ test.each([
   [['orders', '--limit', '0'], /Give a whole number from 1/],
   [[], /missing required argument 'name'/],
 ])('%j: says what is wrong, exit code 2', async (words, sentence) => {
-  const { code, err } = await CommandLine.run(['consume', ...words])
+  const { code, err } = await refusal('consume', ...words)
   expect(code).toBe(2)
   expect(err).toMatch(sentence)
 })

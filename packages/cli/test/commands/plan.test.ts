@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { CommandLine, scratchDirectory } from '../command-line.ts'
+import { CommandLine, refusal, scratchDirectory } from '../command-line.ts'
 import { openProgram, readyIn } from '../program.ts'
 
 /** A module of a user's, which imports the same core as the command. */
@@ -71,9 +71,16 @@ test.each([
   [['--queue', 'orders:many'], /Lanes are a whole number from 1 to 1024/],
   [['--queue', ':4'], /Give it as name or name:lanes/],
   [['--subscription', 'billing'], /Give it as topic\/name/],
-  [['no-such-module.ts'], /The module no-such-module\.ts cannot be loaded/],
-  [['--queue', 'a b', '--url', 'memory:'], /cannot name a queue/],
-])('%j: says what is wrong, exit code 1 like every failure of a plan', async (words, sentence) => {
+])('%j: says what is wrong, exit code 1 as other failures, for 2 is an answer', async (words, sentence) => {
+  const { code, err } = await refusal('plan', ...words)
+  expect(code).toBe(1)
+  expect(err).toMatch(sentence)
+})
+
+test.each([
+  [['no-such-module.ts'], /^chasqui: The module no-such-module\.ts cannot be loaded/],
+  [['--queue', 'a b', '--url', 'memory:'], /^chasqui: .*cannot name a queue/],
+])('%j: fails with a sentence', async (words, sentence) => {
   const { code, err } = await CommandLine.run(['plan', ...words])
   expect(code).toBe(1)
   expect(err).toMatch(sentence)

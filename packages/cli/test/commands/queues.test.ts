@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { CommandLine } from '../command-line.ts'
+import { CommandLine, refusal } from '../command-line.ts'
 import { openProgram } from '../program.ts'
 
 test('shows depth and consumers of a named queue, also while another process owns the directory', async () => {
@@ -87,7 +87,7 @@ test('[--metrics-port] serves the depths to Prometheus while it watches, on this
 test('[--metrics-port] alone is a usage error, and a port that is taken a failure', async () => {
   const { bus, url } = await openProgram()
   await bus.declare([{ queue: 'orders' }])
-  expect((await CommandLine.run(['queues', '--metrics-port', '0', '--url', url])).code).toBe(2)
+  expect((await refusal('queues', '--metrics-port', '0', '--url', url)).code).toBe(2)
   const first = new CommandLine('queues', 'orders', '--watch', '60', '--metrics-port', '0', '--url', url)
   const { port } = new URL(await first.metricsUrl())
   const second = await CommandLine.run(['queues', '--watch', '60', '--metrics-port', port, '--url', url])
@@ -96,7 +96,7 @@ test('[--metrics-port] alone is a usage error, and a port that is taken a failur
 })
 
 test('[--watch] takes seconds', async () => {
-  const { code, err } = await CommandLine.run(['queues', '--watch', 'often'])
+  const { code, err } = await refusal('queues', '--watch', 'often')
   expect(code).toBe(2)
   expect(err).toMatch(/Give a number of seconds from 0\.1 to 86400/)
 })

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Bus, Delivery } from '@chasqui/core'
 import { describe, expect, test } from 'vitest'
-import { CommandLine, scratchDirectory } from '../command-line.ts'
+import { CommandLine, refusal, scratchDirectory } from '../command-line.ts'
 import { openProgram, readyIn } from '../program.ts'
 
 /** Takes so many messages off the queue. */
@@ -126,7 +126,7 @@ describe('chasqui send', () => {
     [['hello', 'x', '--delay', '1s', '--at', '2030-01-01'], /cannot be used with option '--at/],
     [['hello', 'x', '--header', 'novalue'], /Give it as name=value/],
   ])('%j: says what is wrong, exit code 2, and sends nothing', async (words, sentence) => {
-    const { code, err } = await CommandLine.run(['send', ...words])
+    const { code, err } = await refusal('send', ...words)
     expect(code).toBe(2)
     expect(err).toMatch(sentence)
   })
