@@ -1,7 +1,8 @@
-/** More of section G: requests that are answered by streams. */
+/** More of section G: requests that are answered by streams, and requests that are cancelled. */
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Bus, request } from '@chasqui/core'
+import { rejectsWith } from './delivery.ts'
 import { eventually, settled } from './eventually.ts'
 import { schemaOf } from './reading.ts'
 import type { Scenario } from './scenario.ts'
@@ -122,6 +123,40 @@ export const streams: readonly Scenario[] = [
       assert.equal(await settled(broken, 'the stream to break'), 'stream-broken')
       assert.deepEqual(midway, [0, 1, 2])
       assert.deepEqual(await settled(silent, 'the other to begin anew'), { items: [10, 11, 12], code: undefined })
+      return 'pass'
+    },
+  },
+  {
+    number: 92,
+    title: 'a requester that gives up reaches the handler by its signal; no reply and no other attempt follows',
+    async run(stage) {
+      const [asker, answerer] = [await stage.connect(), await stage.connect()]
+      const queue = stage.name('queue')
+      const told: string[] = []
+      answerer.observe(({ kind }) => void told.push(kind), ['request-cancelled', 'retried', 'dead-lettered'])
+      let began = 0
+      await answerer.handle(queue, async (_, ctx) => {
+        began += 1
+        await new Promise(resolve => ctx.signal.addEventListener('abort', resolve, { once: true }))
+        throw ctx.signal.reason
+      })
+      const abort = new AbortController()
+      const cancelled = asker.request(queue, 'cancelled', { signal: abort.signal })
+      const failed = cancelled.catch((error: { code?: unknown }) => error.code)
+      await eventually(
+        () => began === 1,
+        () => 'the request to be handled',
+      )
+      abort.abort()
+      assert.equal(await settled(failed, 'the request to reject'), 'aborted')
+      const { signal } = new AbortController()
+      await rejectsWith('request-timeout', asker.request(queue, 'too slow', { signal, timeoutMs: 300 }))
+      await eventually(
+        () => told.length >= 2,
+        () => `the handler to hear of both; told were ${told.join(', ')}`,
+      )
+      assert.deepEqual(told, ['request-cancelled', 'request-cancelled'])
+      assert.equal(began, 2)
       return 'pass'
     },
   },
