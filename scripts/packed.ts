@@ -78,6 +78,10 @@ export async function packedProblems(report: (line: string) => void): Promise<st
       const failure = await failureOf(bin('node'), ['--input-type=module', '--eval', program], app)
       if (failure !== undefined) problems.push(`import('${entry}') fails:\n${failure}`)
     }
+    await writeFile(join(app, 'double.js'), 'export default ({ n }) => n * 2\n')
+    await writeFile(join(app, 'threads.js'), threads)
+    const crash = await failureOf(bin('node'), ['threads.js'], app)
+    if (crash !== undefined) problems.push(`a handler in worker threads fails:\n${crash}`)
     for (const { manifest } of packages) {
       for (const command of Object.keys(manifest.bin ?? {})) {
         const failure = await failureOf(join(app, 'node_modules', '.bin', command), ['--help'], app)
@@ -108,6 +112,16 @@ export async function packedProblems(report: (line: string) => void): Promise<st
   }
   return problems
 }
+
+/** Threads are started from a file that nothing imports, so that imports alone do not show that it is there. */
+const threads = `
+import { connect } from 'chasqui'
+const bus = await connect('memory:')
+await bus.handle('double', { worker: new URL('./double.js', import.meta.url), threads: 1 })
+const reply = await bus.request('double', { n: 21 })
+await bus.close()
+if (reply !== 42) throw new Error('the worker answered ' + reply)
+`
 
 /** What is depended on comes first. */
 function inBuildOrder(packages: readonly Package[]): Package[] {

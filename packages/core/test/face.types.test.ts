@@ -1,5 +1,5 @@
 /** What must compile and what must not. The compiler is the test; running it only shows that nothing was called. */
-import { type Bus, command, event, on, request } from '@chasqui/core'
+import { type Bus, command, event, on, request, type ThreadHandler } from '@chasqui/core'
 import { describe, expect, expectTypeOf, test } from 'vitest'
 import * as z from 'zod'
 
@@ -103,6 +103,38 @@ export async function uses(bus: Bus): Promise<void> {
   await bus.handle([on(OrderPlaced, order => order.orderId)])
   // @ts-expect-error a command's route does not belong in subscribe
   await bus.subscribe('orders', 'audit', [on(Charge, charge => charge.amount)])
+
+  await bus.handleBatch(Charge, (items, ctx) => {
+    expectTypeOf(items[0]!.body).toEqualTypeOf<{ orderId: string; amount: number }>()
+    for (const item of items) if (item.body.amount < 0) item.deadLetter('negative')
+    if (items.length === 0) return ctx.retry()
+  })
+  await bus.subscribeBatch(OrderPlaced, 'audit', items => items.map(item => item.body.total.toFixed()))
+  // @ts-expect-error an event is not handled
+  await bus.handleBatch(OrderPlaced, () => {})
+  // @ts-expect-error a request has one reply for one message
+  await bus.handleBatch(Price, () => {})
+  const [outcome] = await bus.sendBatch(Charge, [{ orderId: '1', amount: 2 }])
+  if (outcome?.ok) expectTypeOf(outcome.receipt.id).toEqualTypeOf<string>()
+  // @ts-expect-error a wrong body among them
+  await bus.sendBatch(Charge, [{ orderId: '1', amount: 2 }, { orderId: 2 }])
+  // @ts-expect-error a command is not published
+  await bus.publishBatch(Charge, [])
+
+  const module = new URL('file:///price.ts')
+  await bus.handle(Price, { worker: module, threads: 2 })
+  await bus.handle([on(Price, { worker: module }), on(Charge, charge => charge.amount)])
+  // @ts-expect-error a path is not enough
+  await bus.handle(Price, { worker: './price.ts' })
+  const priced: ThreadHandler<typeof Price> = async (query, ctx) => {
+    expectTypeOf(query).toEqualTypeOf<{ sku: string }>()
+    await ctx.send(Charge, { orderId: '1', amount: 1 })
+    return { price: 1 }
+  }
+  await bus.handle(Price, priced)
+  // @ts-expect-error wrong reply
+  const wrong: ThreadHandler<typeof Price> = () => ({ prise: 1 })
+  void wrong
 
   for await (const delivery of bus.receive(Charge)) {
     expectTypeOf(delivery.body.amount).toEqualTypeOf<number>()

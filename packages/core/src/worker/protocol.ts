@@ -102,7 +102,7 @@ function isCloneable(value: unknown): boolean {
 export function notCloneable(what: string, cause: unknown): ChasquiError {
   return new ChasquiError(
     'body-not-encodable',
-    `${what} cannot be copied between threads: it holds a function, a symbol, or an object of a class. Send plain data.`,
+    `${what} cannot be copied between threads: it holds a function, a symbol, or another thing that structuredClone() refuses. Send plain data.`,
     { cause },
   )
 }
