@@ -104,6 +104,18 @@ export const metricTable = {
     labels: [destination],
     help: 'Moves to a dead-letter queue that failed and are tried again.',
   },
+  redriven: {
+    name: 'chasqui_redriven_messages_total',
+    type: 'counter',
+    labels: [destination],
+    help: 'Dead letters of a source that were sent back to it.',
+  },
+  discarded: {
+    name: 'chasqui_discarded_messages_total',
+    type: 'counter',
+    labels: [destination],
+    help: 'Dead letters of a source that were deleted.',
+  },
   released: {
     name: 'chasqui_released_messages_total',
     type: 'counter',

@@ -30,6 +30,8 @@ const kinds: readonly EventKind[] = [
   'retry-held',
   'dead-lettered',
   'dead-letter-failed',
+  'redriven',
+  'discarded',
   'released',
   'unrouted',
   'settled',
@@ -170,6 +172,12 @@ export class Metrics {
         return
       case 'dead-letter-failed':
         tallies.deadLetterFailures.add(this.#label(event.source))
+        return
+      case 'redriven':
+        tallies.redriven.add(this.#label(event.source))
+        return
+      case 'discarded':
+        tallies.discarded.add(this.#label(event.source))
         return
       case 'released':
         tallies.released.add(this.#label(event.source))

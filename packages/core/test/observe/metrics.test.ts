@@ -146,6 +146,11 @@ const counted: readonly [BusEvent, string][] = [
     { kind: 'dead-letter-failed', ...delivered, deadLetter: 'd', error, delayMs: 1 },
     'chasqui_dead_letter_failures_total{S,Q} 1',
   ],
+  [
+    { kind: 'redriven', ...delivered, destination: 'q', by: 'me', isEdited: false },
+    'chasqui_redriven_messages_total{S,Q} 1',
+  ],
+  [{ kind: 'discarded', ...delivered, by: 'me' }, 'chasqui_discarded_messages_total{S,Q} 1'],
   [{ kind: 'released', ...delivered, reason: 'r' }, 'chasqui_released_messages_total{S,Q} 1'],
   [{ kind: 'unrouted', ...delivered, count: 1 }, 'chasqui_unrouted_messages_total{S,Q} 1'],
   [{ kind: 'settled-late', source: 'q', count: 3 }, 'chasqui_late_settlements_total{S,Q} 3'],
