@@ -16,6 +16,7 @@ import {
   texts,
   told,
   toQueue,
+  uniqueName,
 } from './fixture.ts'
 
 describe.runIf(brokerUrl)('a broker of our own', () => {
@@ -216,6 +217,32 @@ describe.runIf(brokerUrl)('a broker of our own', () => {
         await poll(() => expect([durable.state, transient.state]).toEqual(['up', 'up']))
       }
       expect(states.filter(state => state === 'down').length).toBeGreaterThanOrEqual(2)
+    },
+    4 * patienceMs,
+  )
+
+  test(
+    '[several hosts] the first is dead, the one that is connected is killed: the next one serves, with the topology that was declared',
+    async () => {
+      const own = uniqueName()
+      const urls = ['amqp://127.0.0.1:1', broker.url, brokerUrl]
+      const driver = await openDriver({ urls })
+      await driver.declare({ destinations: [{ kind: 'queue', name: own, durable: true }] }, { create: true })
+      const sink = new Collector()
+      await driver.receive({ kind: 'queue', name: own }, sink, { window: 10, order: 'none' })
+      const onNext = await openDriver()
+      expect(await onNext.inspector!.depth({ kind: 'queue', name: own })).toBeUndefined()
+      expect(told(await driver.send(toQueue(own, 'a'), inSeconds(10)))).toEqual(['ok'])
+      await poll(() => expect(sink.texts).toEqual(['a']))
+      await broker.kill()
+      try {
+        expect(told(await driver.send(toQueue(own, 'b'), inSeconds(30)))).toEqual(['ok'])
+        await poll(() => expect(sink.texts).toEqual(['a', 'b']))
+        await poll(() => expect(driver.state).toBe('up'))
+        expect(await onNext.inspector!.depth({ kind: 'queue', name: own })).toMatchObject({ consumers: 1 })
+      } finally {
+        await broker.start()
+      }
     },
     4 * patienceMs,
   )
