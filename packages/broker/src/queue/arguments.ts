@@ -1,7 +1,6 @@
 /**
  * The arguments of queue.declare (`x-...`): one table of name, type, range, effect. Names that are not in it are kept
- * and have no effect, as in RabbitMQ. Those with `later` are known and not yet carried out: they are refused, so that
- * nobody relies on them.
+ * and have no effect, as in RabbitMQ.
  */
 import type { FieldTable, FieldValue } from '@chasqui/amqp'
 import { preconditionFailed } from '../vhost/refusal.ts'
@@ -28,20 +27,21 @@ export interface QueueSettings {
   /** How long the queue may be unused, in milliseconds. */
   readonly expiresMs: number | undefined
   readonly singleActiveConsumer: boolean
+  /** Messages of greater priority come first, up to this one. */
+  readonly maxPriority: number | undefined
 }
 
 interface Argument {
   readonly type: 'name' | 'choice' | 'count' | 'positive' | 'integer' | 'boolean'
-  /** The greatest number allowed. */
+  /** The greatest number allowed, and RabbitMQ's word for a greater one, where it is not `value_too_large`. */
   readonly most?: number
+  readonly beyond?: string
   /** The values allowed. */
   readonly oneOf?: readonly string[]
   /** RabbitMQ's words for another value; `%` stands for it. */
   readonly otherwise?: string
   /** Queue types that know it. */
   readonly queues: readonly QueueType[]
-  /** Known, but not carried out yet. */
-  readonly later?: true
   readonly effect: string
 }
 
@@ -103,7 +103,13 @@ const queueArguments = {
     effect: 'after how many milliseconds without use the queue goes',
   },
   'x-single-active-consumer': { type: 'boolean', queues: both, effect: 'one consumer at a time' },
-  'x-max-priority': { type: 'count', queues: ['classic'], later: true, effect: 'priorities' },
+  'x-max-priority': {
+    type: 'count',
+    most: 255,
+    beyond: 'max_value_exceeded',
+    queues: ['classic'],
+    effect: 'messages of greater priority come first, up to this one',
+  },
 } as const satisfies Record<string, Argument>
 
 const table = new Map<string, Argument>(Object.entries(queueArguments))
@@ -127,9 +133,6 @@ export function readQueueArguments(args: FieldTable, described: string): QueueSe
     }
     const wrong = whatIsWrong(argument, args[name]!)
     if (wrong !== undefined) throw preconditionFailed(`invalid arg '${name}' for ${described}: ${wrong}`)
-    if (argument.later && args[name] !== false) {
-      throw preconditionFailed(`arg '${name}' for ${described} is not supported by this broker yet`)
-    }
   }
   const routingKey = text(args['x-dead-letter-routing-key'])
   const exchange = text(args['x-dead-letter-exchange'])
@@ -147,6 +150,7 @@ export function readQueueArguments(args: FieldTable, described: string): QueueSe
     messageTtlMs: count(args['x-message-ttl']),
     expiresMs: count(args['x-expires']),
     singleActiveConsumer: args['x-single-active-consumer'] === true,
+    maxPriority: count(args['x-max-priority']),
   }
 }
 
@@ -190,7 +194,9 @@ function whatIsWrong(argument: Argument, value: FieldValue): string | undefined 
       }
       if (value < 0 && argument.type !== 'integer') return `{value_negative,${value}}`
       if (Number(value) === 0 && argument.type === 'positive') return '{value_zero,0}'
-      return argument.most !== undefined && value > argument.most ? `{value_too_large,${value}}` : undefined
+      return argument.most !== undefined && value > argument.most
+        ? `{${argument.beyond ?? 'value_too_large'},${value}}`
+        : undefined
     case 'boolean':
       return typeof value === 'boolean' ? undefined : unacceptable
     case 'name':

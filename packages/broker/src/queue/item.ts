@@ -38,6 +38,8 @@ export class Item {
   readonly envelope: Envelope
   /** Its place in the queue's order. A returned item keeps it. */
   position: number
+  /** Its priority in a queue that has some. */
+  level = 0
   /** In milliseconds since the epoch; 0: never. */
   expiresAt = 0
   /** While it is delayed: until when, in milliseconds since the epoch. */

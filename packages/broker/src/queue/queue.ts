@@ -13,7 +13,9 @@ import type { Consumer } from './consumer.ts'
 import { DelayedList } from './delayed-list.ts'
 import { type Envelope, Item } from './item.ts'
 import { KeyLock } from './key-lock.ts'
+import { PriorityList } from './priority-list.ts'
 import { ReadyList } from './ready-list.ts'
+import { Rotation } from './rotation.ts'
 import { Traffic } from './traffic.ts'
 
 /** Why a message leaves a queue unconsumed, in RabbitMQ's words for `x-death`. */
@@ -35,6 +37,8 @@ export interface QueueHost {
   load(item: Item): boolean
   /** The message's key; the empty one where it has none. */
   keyOf(item: Item): string
+  /** The message's priority; 0 where it has none. */
+  priorityOf(item: Item): number
   /** The message's id. */
   idOf(item: Item): string | undefined
   /** Milliseconds since the epoch. */
@@ -61,7 +65,7 @@ export class Queue {
   readonly owner: object | undefined
   readonly arguments: FieldTable
   readonly settings: QueueSettings
-  readonly ready = new ReadyList()
+  readonly ready: ReadyList
   readonly traffic = new Traffic()
   readonly consumers: Consumer[] = []
   /** An exclusive consumer holds it. */
@@ -84,12 +88,8 @@ export class Queue {
   /** Some message of it may expire. */
   #mayExpire = false
   #lastUsed = 0
-  /** Some consumer has a priority. */
-  #prioritized = false
   readonly #bounded: boolean
-  /** Consumers that may have credit, in the order in which they get their next message. */
-  readonly #willing: Consumer[] = []
-  #turn = 0
+  readonly #rotation = new Rotation()
   #disordered = false
   #position = 0
 
@@ -112,6 +112,10 @@ export class Queue {
     this.owner = declared.owner
     this.arguments = declared.arguments
     this.settings = declared.settings
+    this.ready =
+      declared.settings.maxPriority === undefined
+        ? new ReadyList()
+        : new PriorityList(declared.settings.maxPriority + 1)
     this.#host = host
     this.#bounded = declared.settings.maxLength !== undefined || declared.settings.maxBytes !== undefined
     if (declared.settings.expiresMs !== undefined) this.used()
@@ -151,6 +155,7 @@ export class Queue {
     const item = new Item(envelope, ++this.#position, stored)
     envelope.references++
     this.traffic.published++
+    if (this.settings.maxPriority !== undefined) this.#setLevel(item)
     if (envelope.notBefore > 0 && envelope.notBefore > this.#host.now()) {
       this.#delay(item, this.#host.idOf(item))
       return item
@@ -164,13 +169,13 @@ export class Queue {
     this.ready.push(item)
     this.readyBytes += envelope.bodyBytes
     // A time to live of 0: whoever is ready gets it, or nobody (RabbitMQ, "Time-To-Live and Expiration").
-    if (!mayWait && this.#willing.length > 0) this.#handOut()
+    if (!mayWait && this.#rotation.length > 0) this.#handOut(false)
     if (this.#bounded && this.#overflows()) {
       // Whoever is ready to take messages gets them before the limit takes them away.
-      if (this.#willing.length > 0) this.dispatch()
+      if (this.#rotation.length > 0) this.dispatch()
       this.#dropHead()
     }
-    if (!this.awake && this.#willing.length > 0) this.#host.wake(this)
+    if (!this.awake && this.#rotation.length > 0) this.#host.wake(this)
     return item
   }
 
@@ -195,7 +200,9 @@ export class Queue {
   /** Everything that the store kept is there: puts in order what a rewritten segment brought late. */
   restored(): void {
     this.#watchHead()
-    if (!this.#disordered) return
+    const prioritized = this.settings.maxPriority !== undefined
+    if (prioritized) this.each(item => this.#setLevel(item))
+    if (!this.#disordered && !prioritized) return
     this.#disordered = false
     for (const item of this.ready.clear().sort((a, b) => a.position - b.position)) this.ready.push(item)
   }
@@ -224,6 +231,10 @@ export class Queue {
   take(): Item | undefined {
     if (this.#mayExpire) this.#dropExpired()
     return this.#take()
+  }
+
+  #setLevel(item: Item): void {
+    item.level = Math.min(this.#host.priorityOf(item), this.settings.maxPriority!)
   }
 
   #take(): Item | undefined {
@@ -331,7 +342,7 @@ export class Queue {
     const next = this.#delayed.nextDue
     if (next !== undefined) this.#wakeAt(next)
     if (this.#mayExpire) this.#dropExpired()
-    if (!this.awake && this.ready.length > 0 && this.#willing.length > 0) this.#host.wake(this)
+    if (!this.awake && this.ready.length > 0 && this.#rotation.length > 0) this.#host.wake(this)
   }
 
   /** Everything goes, also what is delayed: the queue is being deleted. */
@@ -351,7 +362,6 @@ export class Queue {
 
   addConsumer(consumer: Consumer): void {
     if (consumer.order !== 'none') this.#lock ??= new KeyLock()
-    if (consumer.priority !== 0) this.#prioritized = true
     this.consumers.push(consumer)
     this.offer(consumer)
   }
@@ -360,7 +370,7 @@ export class Queue {
     const at = this.consumers.indexOf(consumer)
     if (at >= 0) this.consumers.splice(at, 1)
     if (this.consumers.length === 0) this.used()
-    if (consumer.willing) this.#dismiss(consumer)
+    if (consumer.willing) this.#rotation.remove(consumer)
     if (consumer.exclusive) this.exclusivelyConsumed = false
     // The next in line becomes the active one.
     if (this.settings.singleActiveConsumer && this.consumers.length > 0) this.offer(this.consumers[0]!)
@@ -369,57 +379,45 @@ export class Queue {
   /** The consumer may have credit again. */
   offer(consumer: Consumer): void {
     if (this.settings.singleActiveConsumer && this.consumers[0] !== consumer) return
-    if (!consumer.willing) {
-      consumer.willing = true
-      let at = this.#willing.length
-      if (this.#prioritized) while (at > 0 && this.#willing[at - 1]!.priority < consumer.priority) at--
-      if (at === this.#willing.length) this.#willing.push(consumer)
-      else this.#willing.splice(at, 0, consumer)
-    }
+    if (!consumer.willing) this.#rotation.add(consumer)
     if (!this.awake && this.length > 0) this.#host.wake(this)
   }
 
   /** Hands out messages while somebody takes them, up to one turn; true when there may be more to do. */
   dispatch(): boolean {
-    if (this.#mayExpire) this.#dropExpired()
-    return this.#handOut()
+    return this.#handOut(true)
   }
 
-  #handOut(): boolean {
+  #handOut(dropsExpired: boolean): boolean {
     let deliveries = 0
     let bytes = 0
     /** Consumers in a row that want what they cannot have now. */
     let unserved = 0
-    const willing = this.#willing
-    while (this.length > 0 && unserved < willing.length) {
+    const rotation = this.#rotation
+    for (;;) {
+      // Each time: behind one that stays another may have expired.
+      if (dropsExpired && this.#mayExpire) this.#dropExpired()
+      if (this.length === 0 || unserved >= rotation.length) return false
       if (deliveries >= turnDeliveries || bytes >= turnBytes) return true
-      if (this.#turn >= willing.length || this.#startsOver(unserved)) this.#turn = 0
-      const consumer = willing[this.#turn]!
+      const consumer = rotation.next(unserved)
       if (!consumer.hasCredit) {
-        this.#dismiss(consumer)
+        rotation.remove(consumer)
         unserved = 0
         continue
       }
       const item = consumer.order === 'none' ? this.#take() : this.#claim(consumer.order)
       if (item === undefined) {
         unserved++
-        this.#turn++
+        rotation.advance()
         continue
       }
       unserved = 0
       bytes += item.envelope.bodyBytes
       deliveries++
-      this.#turn++
+      rotation.advance()
       this.#host.handedOut(this, item)
       consumer.give(item)
     }
-    return false
-  }
-
-  /** With priorities the turn stays among the first, unless those cannot be served. */
-  #startsOver(unserved: number): boolean {
-    const willing = this.#willing
-    return this.#prioritized && unserved === 0 && willing[this.#turn]!.priority < willing[0]!.priority
   }
 
   /** Takes the first message out whose key nobody holds. */
@@ -458,7 +456,7 @@ export class Queue {
   #release(item: Item): void {
     const next = this.#lock!.release(item)
     if (next !== undefined) this.ready.giveBack(next)
-    if (!this.awake && this.ready.length > 0 && this.#willing.length > 0) this.#host.wake(this)
+    if (!this.awake && this.ready.length > 0 && this.#rotation.length > 0) this.#host.wake(this)
   }
 
   #delay(item: Item, id: string | undefined): void {
@@ -504,19 +502,12 @@ export class Queue {
     this.#host.alarm(this, at)
   }
 
-  #dismiss(consumer: Consumer): void {
-    const at = this.#willing.indexOf(consumer)
-    this.#willing.splice(at, 1)
-    if (at < this.#turn) this.#turn--
-    consumer.willing = false
-  }
-
   #putBack(item: Item): void {
     this.ready.giveBack(item)
     this.readyBytes += item.envelope.bodyBytes
     if (item.expiresAt > 0) this.#watchHead()
     if (this.#bounded) this.#dropHead()
-    if (!this.awake && this.#willing.length > 0) this.#host.wake(this)
+    if (!this.awake && this.#rotation.length > 0) this.#host.wake(this)
   }
 
   #overflows(): boolean {

@@ -198,6 +198,11 @@ export class Placement {
     return (message.native === undefined ? keyIn(readableProperties(message)) : message.native.key) ?? ''
   }
 
+  priorityOf(item: Item): number {
+    const message = item.envelope.message ?? this.store?.read(item.envelope.place!)
+    return (message && readableProperties(message).priority) ?? 0
+  }
+
   idOf(item: Item): string | undefined {
     const message = item.envelope.message ?? this.store?.read(item.envelope.place!)
     if (message === undefined) return undefined

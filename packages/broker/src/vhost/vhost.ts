@@ -308,6 +308,10 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     return this.placement.keyOf(item)
   }
 
+  priorityOf(item: Item): number {
+    return this.placement.priorityOf(item)
+  }
+
   idOf(item: Item): string | undefined {
     return this.placement.idOf(item)
   }

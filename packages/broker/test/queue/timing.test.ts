@@ -24,6 +24,19 @@ const due = (notBefore: number, messageId?: string) => ({
   headers: { chasqui_not_before: notBefore },
 })
 
+test('[expiration] one that has expired behind one that stays is not handed out with it', async () => {
+  const clock = new MovableClock()
+  const broker = await startBroker({ clock })
+  const client = openClient(broker)
+  client.session.declareQueue({ queue: 'q' })
+  client.session.publish(message('stays', { routingKey: 'q' }, {}))
+  client.session.publish(message('expires', { routingKey: 'q' }, { expiration: '100' }))
+  client.session.publish(message('stays too', { routingKey: 'q' }, {}))
+  clock.ms += 101
+  client.session.consume({ queue: 'q', noAck: true })
+  await expect.poll(() => client.bodies(), waiting).toEqual(['stays', 'stays too'])
+})
+
 describe('delayed messages', () => {
   test('wait until the clock has come to their moment, then come in the order of their moments', async () => {
     const clock = new MovableClock()

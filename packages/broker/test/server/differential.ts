@@ -14,6 +14,7 @@ import {
   methodNames,
   QUEUE_BIND,
   QUEUE_DECLARE,
+  QUEUE_DECLARE_OK,
 } from '@chasqui/amqp'
 import { expect, onTestFinished } from 'vitest'
 import type { Event, RawClient } from './raw-client.ts'
@@ -83,6 +84,17 @@ export class Dialogue {
       if (Date.now() > deadline) throw new Error(`nothing came into ${queue}`)
       await new Promise(resolve => setTimeout(resolve, 10))
     }
+  }
+
+  /** Waits until so many messages wait in the queue. */
+  async waiting(name: string, messages: number): Promise<void> {
+    for (const deadline = Date.now() + 10_000; Date.now() < deadline; ) {
+      this.tell(queue(name, {}, { passive: true }))
+      const { messageCount } = await this.#client.method(QUEUE_DECLARE_OK)
+      if (messageCount === messages) return
+      await new Promise(resolve => setTimeout(resolve, 10))
+    }
+    throw new Error(`never ${messages} messages in ${name}`)
   }
 
   #shown(event: Event): string {
