@@ -29,7 +29,6 @@ import {
   BASIC_RETURN,
   type BasicConsumeOk,
   type BasicDeliver,
-  type BasicGetOk,
   type BasicReturn,
   CHANNEL_CLOSE,
   CHANNEL_CLOSE_OK,
@@ -45,14 +44,13 @@ import {
   TX_SELECT,
 } from '../generated/methods.ts'
 import { type BasicProperties, readProperties } from '../generated/properties.ts'
-import { Acknowledgements } from './acknowledgements.ts'
 import type { ConsumeOptions, PublishOptions } from './channel-options.ts'
 import type { ChannelHost, ChannelPort } from './channel-port.ts'
 import { Confirms, publishError, type Settled } from './confirms.ts'
 import { ConnectionError } from './connection-error.ts'
-import { Consumers } from './consumers.ts'
 import { Declarations, emptyTable } from './declarations.ts'
-import { Delivery, GetDelivery, type Returned } from './delivery.ts'
+import { Deliveries } from './deliveries.ts'
+import type { Delivery, GetDelivery, Returned } from './delivery.ts'
 import { Listeners } from './listeners.ts'
 import { Publishing } from './publishing.ts'
 import { Requests } from './requests.ts'
@@ -65,8 +63,7 @@ export class Channel extends Declarations {
   readonly #publishing: Publishing
   readonly #requests = new Requests()
   readonly #confirms = new Confirms(error => this.#listenerFailed(error))
-  readonly #acks: Acknowledgements
-  readonly #consumers = new Consumers()
+  readonly #deliveries: Deliveries
   readonly #closeListeners = new Listeners<[error: AmqpError | ConnectionError | undefined]>()
   readonly #cancelListeners = new Listeners<[consumerTag: string]>()
   readonly #returnListeners = new Listeners<[returned: Returned]>()
@@ -77,9 +74,7 @@ export class Channel extends Declarations {
   #closed: (() => void) | undefined
   #closeReason: AmqpError | ConnectionError | undefined
   #confirming = false
-  /** What the next consumer lives by, and all of the channel together. */
-  #prefetch = 0
-  #globalPrefetch = 0
+
   /** For the connection: `attach` is given what the connection talks to. Users call `connection.openChannel()`. */
   constructor(host: ChannelHost, channelNumber: number, attach: (port: ChannelPort) => void) {
     super()
@@ -87,9 +82,7 @@ export class Channel extends Declarations {
     this.#host = host
     this.#writer = host.writer
     this.#publishing = new Publishing(host.writer, channelNumber)
-    this.#acks = new Acknowledgements(host.flushQueue, (tag, multiple) => {
-      this.#writer.method(channelNumber, { id: BASIC_ACK, deliveryTag: tag, multiple })
-    })
+    this.#deliveries = new Deliveries(host, channelNumber)
     this.#port = {
       onMethod: method => this.#onMethod(method),
       onContent: (method, header, start, end, body) => this.#onContent(method, header, start, end, body),
@@ -141,9 +134,7 @@ export class Channel extends Declarations {
   async qos(prefetch: number, options: { global?: boolean } = {}): Promise<void> {
     const global = options.global ?? false
     await this.ask({ id: BASIC_QOS, prefetchSize: 0, prefetchCount: prefetch, global }, () => {
-      if (global) this.#globalPrefetch = prefetch
-      else this.#prefetch = prefetch
-      this.#tellPrefetch()
+      this.#deliveries.setPrefetch(prefetch, global)
     })
   }
 
@@ -158,7 +149,7 @@ export class Channel extends Declarations {
 
   async txSelect(): Promise<void> {
     await this.ask({ id: TX_SELECT })
-    this.#acks.coalescing = false
+    this.#deliveries.gathering = false
   }
 
   async txCommit(): Promise<void> {
@@ -172,7 +163,7 @@ export class Channel extends Declarations {
   /** The server delivers everything unsettled of this channel again; without `requeue` RabbitMQ refuses. */
   async recover(requeue: boolean): Promise<void> {
     const recovered = this.ask({ id: BASIC_RECOVER, requeue })
-    this.#acks.settle(0, true)
+    this.#deliveries.settled(0, true)
     await recovered
   }
 
@@ -191,7 +182,7 @@ export class Channel extends Declarations {
     options?: PublishOptions,
   ): void {
     if (this.#state !== 'open') throw this.#refusal()
-    if (this.#acks.waiting > 0) this.#acks.flush()
+    this.#deliveries.flush()
     this.#publishing.write(exchange, routingKey, options?.mandatory === true, properties, body)
     if (this.#confirming) this.#confirms.skip()
   }
@@ -214,7 +205,7 @@ export class Channel extends Declarations {
     }
     if (!this.#confirming) throw new ConnectionError('closed', 'Call confirmSelect() before publishConfirmed().')
     const mandatory = options?.mandatory === true
-    if (this.#acks.waiting > 0) this.#acks.flush()
+    this.#deliveries.flush()
     this.#publishing.write(exchange, routingKey, mandatory, properties, body)
     if (mandatory) this.#confirms.addMandatory(settled, exchange, routingKey, properties, body)
     else this.#confirms.add(settled)
@@ -257,8 +248,7 @@ export class Channel extends Declarations {
       },
       // Deliveries may stand right behind the answer.
       ok => {
-        this.#consumers.add({ tag: ok.consumerTag, noAck, prefetch: this.#prefetch, onDelivery })
-        this.#tellPrefetch()
+        this.#deliveries.addConsumer(ok.consumerTag, noAck, onDelivery)
       },
     )
     return answer.consumerTag
@@ -266,7 +256,7 @@ export class Channel extends Declarations {
 
   /** Ends a consumer; resolves when no more deliveries come. What was delivered is still to be settled. */
   async cancel(consumerTag: string): Promise<void> {
-    await this.ask({ id: BASIC_CANCEL, consumerTag, noWait: false }, () => this.#forget(consumerTag))
+    await this.ask({ id: BASIC_CANCEL, consumerTag, noWait: false }, () => this.#deliveries.removeConsumer(consumerTag))
   }
 
   /** One message, or undefined from an empty queue. */
@@ -274,9 +264,7 @@ export class Channel extends Declarations {
     const noAck = options.noAck ?? false
     let delivery: GetDelivery | undefined
     await this.ask({ id: BASIC_GET, queue, noAck }, (answer: Method) => {
-      if (answer.id !== BASIC_GET_OK) return
-      this.#acks.delivered(answer.deliveryTag, !noAck)
-      delivery = this.#takeGot(answer)
+      if (answer.id === BASIC_GET_OK) delivery = this.#deliveries.takeGot(answer, noAck)
     })
     return delivery
   }
@@ -291,10 +279,7 @@ export class Channel extends Declarations {
    */
   ack(tag: number, multiple = false): void {
     if (this.#state !== 'open') throw this.#refusal()
-    if (!multiple && this.#acks.ack(tag)) return
-    this.#acks.flush()
-    this.#writer.method(this.number, { id: BASIC_ACK, deliveryTag: tag, multiple })
-    this.#acks.settle(tag, multiple)
+    this.#deliveries.ack(tag, multiple)
   }
 
   /** Exactly these; they leave as few frames. */
@@ -304,16 +289,12 @@ export class Channel extends Declarations {
 
   nack(tag: number, multiple = false, requeue = true): void {
     if (this.#state !== 'open') throw this.#refusal()
-    this.#acks.flush()
-    this.#writer.method(this.number, { id: BASIC_NACK, deliveryTag: tag, multiple, requeue })
-    this.#acks.settle(tag, multiple)
+    this.#deliveries.refuse({ id: BASIC_NACK, deliveryTag: tag, multiple, requeue })
   }
 
   reject(tag: number, requeue = true): void {
     if (this.#state !== 'open') throw this.#refusal()
-    this.#acks.flush()
-    this.#writer.method(this.number, { id: BASIC_REJECT, deliveryTag: tag, requeue })
-    this.#acks.settle(tag, false)
+    this.#deliveries.refuse({ id: BASIC_REJECT, deliveryTag: tag, requeue })
   }
 
   // The end
@@ -329,7 +310,7 @@ export class Channel extends Declarations {
   }
 
   #startClosing(reason: { replyCode: number; replyText: string }): Promise<void> {
-    this.#acks.flush()
+    this.#deliveries.flush()
     this.#writer.method(this.number, { id: CHANNEL_CLOSE, ...reason, classId: 0, methodId: 0 })
     this.#state = 'closing'
     return new Promise(resolve => {
@@ -340,7 +321,7 @@ export class Channel extends Declarations {
   protected ask<Answer extends Method>(request: Method, answered?: (answer: Answer) => void): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.#state !== 'open') throw this.#refusal()
-      this.#acks.flush()
+      this.#deliveries.flush()
       this.#writer.method(this.number, request)
       this.#requests.add(
         request.id,
@@ -351,12 +332,6 @@ export class Channel extends Declarations {
         reject,
       )
     })
-  }
-
-  #tellPrefetch(): void {
-    const smallest = this.#consumers.smallestPrefetch
-    const global = this.#globalPrefetch
-    this.#acks.prefetch = smallest === undefined || global === 0 ? smallest : Math.min(smallest || global, global)
   }
 
   #refusal(): AmqpError | ConnectionError {
@@ -406,9 +381,9 @@ export class Channel extends Declarations {
         this.#onDeliver(method, header, start, end, body)
         break
       case BASIC_GET_OK:
-        this.#got = { header, start, end, body }
+        this.#deliveries.got = { header, start, end, body }
         this.#onMethod(method)
-        this.#got = undefined
+        this.#deliveries.got = undefined
         break
       case BASIC_RETURN:
         this.#onReturned(method, header.subarray(start, end), body)
@@ -418,41 +393,16 @@ export class Channel extends Declarations {
     }
   }
 
-  #got: { header: Buffer; start: number; end: number; body: Buffer } | undefined
-
-  #takeGot(answer: BasicGetOk): GetDelivery {
-    const { header, start, end, body } = this.#got!
-    const { messageCount, deliveryTag, redelivered, exchange, routingKey } = answer
-    return new GetDelivery(messageCount, '', deliveryTag, redelivered, exchange, routingKey, header, start, end, body)
-  }
-
   #onDeliver(method: BasicDeliver, header: Buffer, start: number, end: number, body: Buffer): void {
     // Given back with the channel, which is about to end.
     if (this.#state !== 'open') return
-    const { consumerTag, deliveryTag } = method
-    const consumer = this.#consumers.get(consumerTag)
-    if (consumer === undefined) {
-      this.#protocolError(`the server sent a message for the consumer '${consumerTag}', which does not exist`)
-      return
-    }
-    this.#acks.delivered(deliveryTag, !consumer.noAck)
+    let wrong: string | undefined
     try {
-      consumer.onDelivery(
-        new Delivery(
-          consumerTag,
-          deliveryTag,
-          method.redelivered,
-          method.exchange,
-          method.routingKey,
-          header,
-          start,
-          end,
-          body,
-        ),
-      )
+      wrong = this.#deliveries.deliver(method, header, start, end, body)
     } catch (error) {
       this.#listenerFailed(error)
     }
+    if (wrong !== undefined) this.#protocolError(wrong)
   }
 
   #onReturned(method: BasicReturn, header: Buffer, body: Buffer): void {
@@ -472,7 +422,7 @@ export class Channel extends Declarations {
 
   #onServerCancel(consumerTag: string, noWait: boolean): void {
     if (!noWait) this.#writer.method(this.number, { id: BASIC_CANCEL_OK, consumerTag })
-    if (!this.#forget(consumerTag)) return
+    if (!this.#deliveries.removeConsumer(consumerTag)) return
     this.#cancelListeners.call(error => this.#listenerFailed(error), consumerTag)
   }
 
@@ -495,12 +445,6 @@ export class Channel extends Declarations {
       failed ? error : error && new ConnectionError('disconnected', error.message, error),
       new ConnectionError('closed', 'The connection was closed.'),
     )
-  }
-
-  #forget(consumerTag: string): boolean {
-    const known = this.#consumers.remove(consumerTag)
-    this.#tellPrefetch()
-    return known
   }
 
   #protocolError(what: string): void {
@@ -531,7 +475,7 @@ export class Channel extends Declarations {
   #end(error: AmqpError | ConnectionError | undefined, otherwise: ConnectionError): void {
     this.#state = 'closed'
     this.#closeReason ??= error ?? otherwise
-    this.#consumers.clear()
+    this.#deliveries.clear()
     this.#requests.fail(this.#closeReason)
     this.#confirms.lose(this.#closeReason)
     this.#closeListeners.call(cause => this.#reportLate(cause), error)
