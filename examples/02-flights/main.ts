@@ -1,18 +1,19 @@
 /**
  * 20,000 real flights travel through a broker, between real processes: a publisher, two workers of one subscription,
- * and a service that rebooks passengers. Halfway one worker is killed with SIGKILL and replaced. At the end every
- * flight must have been handled, or this program exits with 1.
+ * and a service that rebooks passengers. The flights of an airport stay in order, also while one of them is tried again.
+ * Halfway one worker is killed with SIGKILL and replaced. What was dead-lettered is sent back at the end. Then every flight
+ * must have been handled and every passenger rebooked, or this program exits with 1.
  *
  *     npm start                                # the embedded broker, in ./.chasqui
  *     npm start -- --url amqp://localhost      # RabbitMQ, or `chasqui broker`
  */
 import { type ChildProcess, fork } from 'node:child_process'
-import { openSync } from 'node:fs'
+import { openSync, readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { type Bus, ChasquiError, connect } from 'chasqui'
+import { type Bus, ChasquiError, connect, type DeadLetter } from 'chasqui'
 import { RebookPassengers } from './contracts.ts'
 import { Progress } from './progress.ts'
-import { onceReady, type Report, stopChild } from './reports.ts'
+import { EndedEarly, give, onceReady, type Report, stopChild } from './reports.ts'
 import { Tally } from './tally.ts'
 
 const flights = 20_000
@@ -44,14 +45,28 @@ function start(program: string): ChildProcess {
   return child
 }
 
-/** Reads the reasons of this run's dead letters, as an operator would. */
-async function followDeadLetters(bus: Bus): Promise<void> {
-  await bus.handle(`${RebookPassengers.destination}.dead-letter`, (body, ctx) => {
-    if (ctx.headers.run !== run) return
-    const { flight } = body as { flight: number }
-    lastReport = Date.now()
-    tally.addDeadLetter(flight, String(ctx.headers.chasqui_error_message))
+/** Looks at this run's dead letters and sends them back, as an operator would: an extra plane has been found. */
+async function redrive(bus: Bus, rebooking: ChildProcess): Promise<void> {
+  const deadLetters = bus.deadLetters(RebookPassengers)
+  const ofThisRun = { where: (letter: DeadLetter) => letter.headers.run === run }
+  await waitUntil(async () => {
+    for await (const letter of deadLetters.list(ofThisRun)) {
+      const { flight } = letter.decode() as { flight: number }
+      tally.addDeadLetter(flight, letter.error.message ?? '')
+    }
+    return tally.deadLettered.size >= tally.givenUp
   })
+  await give(rebooking, 'extra plane')
+  const { done } = await deadLetters.redrive(ofThisRun)
+  progress.note(`Sent ${done} dead letters back: an extra plane has been found.`)
+  await waitUntil(() => tally.lost === 0)
+}
+
+/** Looks again and again; gives up when nothing has been reported for too long. */
+async function waitUntil(condition: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await condition()) && Date.now() - lastReport <= giveUpAfterIdleMs) {
+    await new Promise(resolve => setTimeout(resolve, 50))
+  }
 }
 
 function table(seconds: number): string {
@@ -64,7 +79,8 @@ function table(seconds: number): string {
     ['retried', tally.retried],
     ['rebooked', tally.rebooked],
     ['dead-lettered', tally.deadLettered.size],
-    ['messages per second', Math.round((tally.handled + tally.rebooked + tally.deadLettered.size) / seconds)],
+    ['redriven', tally.redriven],
+    ['messages per second', Math.round((tally.handled + tally.retried + tally.rebooked + tally.givenUp) / seconds)],
   ]
   const number = (value: number | string) => value.toLocaleString('en').padStart(9)
   return [
@@ -86,8 +102,7 @@ function table(seconds: number): string {
 
 async function main(): Promise<void> {
   await using bus = await connect(url, { name: 'flights' })
-  await followDeadLetters(bus)
-  const [victim] = await Promise.all([
+  const [victim, , rebooking] = await Promise.all([
     onceReady(start('./worker.ts')),
     onceReady(start('./worker.ts')),
     onceReady(start('./rebooking.ts')),
@@ -97,14 +112,9 @@ async function main(): Promise<void> {
   start('./publisher.ts')
 
   let replacement: Promise<ChildProcess> | undefined
-  while (tally.published < flights || tally.lost > 0) {
-    await new Promise(resolve => setTimeout(resolve, 50))
-    const { published, handled, rebooked, deadLettered } = tally
-    progress.show(
-      handled,
-      flights,
-      `published ${published}, handled ${handled}, rebooked ${rebooked}, dead ${deadLettered.size}`,
-    )
+  await waitUntil(() => {
+    const { published, handled, rebooked, givenUp } = tally
+    progress.show(handled, flights, `published ${published}, handled ${handled}, rebooked ${rebooked}, dead ${givenUp}`)
     if (replacement === undefined && handled >= flights / 2) {
       victim.kill('SIGKILL')
       progress.note(
@@ -112,8 +122,9 @@ async function main(): Promise<void> {
       )
       replacement = onceReady(start('./worker.ts'))
     }
-    if (Date.now() - lastReport > giveUpAfterIdleMs) break
-  }
+    return tally.published >= flights && tally.awaited === 0
+  })
+  await redrive(bus, rebooking)
   const seconds = progress.elapsedSeconds() - began
   progress.show(tally.handled, flights, 'done')
   progress.note(`\n${table(seconds)}\n`)
@@ -130,10 +141,17 @@ function shown(text: string): string {
   return text.replace(/\/\/[^/@]*@/, '//')
 }
 
+/** What a process said before it died. */
+function lastErrorIn(file: string): string {
+  const errors = readFileSync(file, 'utf8').match(/^\w*Error: .*/gm)
+  return errors?.at(-1) ?? `See ${file}.`
+}
+
 try {
   await main()
 } catch (error) {
   for (const child of children) child.kill()
-  console.error(error instanceof ChasquiError ? error.message : error)
+  if (error instanceof EndedEarly) console.error(`${error.message} ${lastErrorIn(logFile)}`)
+  else console.error(error instanceof ChasquiError ? error.message : error)
   process.exitCode = 1
 }

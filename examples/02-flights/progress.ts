@@ -8,7 +8,7 @@ export class Progress {
 
   show(done: number, total: number, text: string): void {
     const share = Math.min(1, done / total)
-    const percent = `${Math.floor(share * 100)}%`.padStart(4)
+    const percent = `${Math.floor(share * 100)}%`.padStart(5)
     if (process.stdout.isTTY) {
       const filled = Math.round(share * width)
       const bar = '█'.repeat(filled) + '░'.repeat(width - filled)

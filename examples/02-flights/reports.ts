@@ -4,11 +4,13 @@
  * work but never hide it.
  */
 import type { ChildProcess } from 'node:child_process'
+import { basename } from 'node:path'
 
 export type Report =
   | { readonly kind: 'published'; readonly flights: number }
   | { readonly kind: 'attempted'; readonly flights: readonly Attempted[] }
   | { readonly kind: 'rebooked'; readonly flights: readonly number[] }
+  | { readonly kind: 'given up'; readonly flights: readonly number[] }
 
 /** One attempt of a worker to handle a flight. */
 export interface Attempted {
@@ -44,6 +46,25 @@ export function gathering<T>(toReport: (items: readonly T[]) => Report): (item: 
   }
 }
 
+/** What the parent may order. */
+type Order = 'extra plane'
+
+/** Does what the parent orders, and says so. */
+export function onOrder(order: Order, action: () => void): void {
+  process.on('message', message => {
+    if (message !== order) return
+    action()
+    process.send?.('ready')
+  })
+}
+
+/** Orders, and resolves when the child has done it. */
+export async function give(child: ChildProcess, order: Order): Promise<void> {
+  const done = onceReady(child)
+  child.send(order)
+  await done
+}
+
 /** Says that the handlers run, and calls `close` when the parent says so, or is gone. */
 export function serveUntilStopped(close: () => Promise<void>): void {
   process.once('disconnect', () => {
@@ -55,16 +76,21 @@ export function serveUntilStopped(close: () => Promise<void>): void {
   process.send?.('ready')
 }
 
-/** Resolves when the child's handlers run; rejects when it ends before. */
+/** A process is gone that should be there. */
+export class EndedEarly extends Error {}
+
+/** Resolves when the child says that it is ready; rejects when it ends before. */
 export function onceReady(child: ChildProcess): Promise<ChildProcess> {
   return new Promise((resolve, reject) => {
-    const ended = () => reject(new Error(`${child.spawnfile} ${child.spawnargs.slice(1).join(' ')} ended at its start`))
+    const ended = () => reject(new EndedEarly(`${basename(child.spawnargs.at(-1) ?? '')} ended early.`))
     child.once('exit', ended)
-    child.on('message', message => {
+    const listener = (message: unknown) => {
       if (message !== 'ready') return
       child.removeListener('exit', ended)
+      child.removeListener('message', listener)
       resolve(child)
-    })
+    }
+    child.on('message', listener)
   })
 }
 

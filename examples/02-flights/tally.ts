@@ -10,6 +10,9 @@ export class Tally {
   #refused = new Set<number>()
   #attempts: Attempted[] = []
   #rebooked = new Set<number>()
+  /** Flights for which no seat was found, as their handler said. */
+  #givenUp = new Set<number>()
+  /** Those whose message was found in the dead-letter queue, and why. */
   #deadLettered = new Map<number, string>()
 
   constructor(expected: number) {
@@ -29,6 +32,10 @@ export class Tally {
     return this.#rebooked.size
   }
 
+  get givenUp(): number {
+    return this.#givenUp.size
+  }
+
   get deadLettered(): ReadonlyMap<number, string> {
     return this.#deadLettered
   }
@@ -38,17 +45,14 @@ export class Tally {
     return [...this.#deadLettered.keys()].filter(flight => this.#rebooked.has(flight)).length
   }
 
-  /** Flights that were handled and are late enough for a rebooking, but of which nobody has reported one. */
-  get rebookingsMissing(): number {
-    let missing = 0
-    for (const { flight, delay } of this.#handled.values()) {
-      if (delay > 60 && !this.#rebooked.has(flight) && !this.#deadLettered.has(flight)) missing++
-    }
-    return missing
+  /** Flights that nobody has handled, and those late enough for a rebooking of which nobody has reported one. */
+  get lost(): number {
+    return this.#missing(() => false)
   }
 
-  get lost(): number {
-    return this.expected - this.handled + this.rebookingsMissing
+  /** The same before the dead letters are sent back: what was given up is not lost. */
+  get awaited(): number {
+    return this.#missing(flight => this.#givenUp.has(flight))
   }
 
   /**
@@ -75,15 +79,15 @@ export class Tally {
     } else if (report.kind === 'attempted') {
       for (const attempt of report.flights) this.#addAttempt(attempt)
     } else {
+      const flights = report.kind === 'rebooked' ? this.#rebooked : this.#givenUp
       for (const flight of report.flights) {
-        if (this.#rebooked.has(flight)) this.duplicates++
-        this.#rebooked.add(flight)
+        if (flights.has(flight)) this.duplicates++
+        flights.add(flight)
       }
     }
   }
 
   addDeadLetter(flight: number, reason: string): void {
-    if (this.#deadLettered.has(flight)) this.duplicates++
     this.#deadLettered.set(flight, reason)
   }
 
@@ -101,6 +105,14 @@ export class Tally {
       .map(([origin, { flights, delay }]) => ({ origin, flights, meanDelay: delay / flights }))
       .sort((a, b) => b.meanDelay - a.meanDelay)
       .slice(0, count)
+  }
+
+  #missing(excused: (flight: number) => boolean): number {
+    let missing = this.expected - this.handled
+    for (const { flight, delay } of this.#handled.values()) {
+      if (delay > 60 && !this.#rebooked.has(flight) && !excused(flight)) missing++
+    }
+    return missing
   }
 
   #addAttempt(attempt: Attempted): void {
