@@ -6,13 +6,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
  * Far beyond what any step takes on a busy machine; a step that needs longer has failed. CHASQUI_CONFORMANCE_PATIENCE_MS
  * changes it for a machine that is slower still.
  */
-const patienceMs = Number(process.env.CHASQUI_CONFORMANCE_PATIENCE_MS) || 30_000
+function patienceMs(): number {
+  return Number(process.env.CHASQUI_CONFORMANCE_PATIENCE_MS) || 30_000
+}
 
-/** Resolves when `condition` holds; fails with `what()` after `patienceMs`. */
+/** Resolves when `condition` holds; fails with `what()` after the patience. */
 export async function eventually(
   condition: () => boolean | Promise<boolean>,
   what: () => string,
-  timeoutMs = patienceMs,
+  timeoutMs = patienceMs(),
 ): Promise<void> {
   const deadline = Date.now() + timeoutMs
   while (!(await condition())) {
@@ -21,8 +23,8 @@ export async function eventually(
   }
 }
 
-/** The promise's value, or a failure after `patienceMs`: a promise that never settles is named. */
-export async function settled<T>(promise: Promise<T>, what: string, timeoutMs = patienceMs): Promise<T> {
+/** The promise's value, or a failure after the patience: a promise that never settles is named. */
+export async function settled<T>(promise: Promise<T>, what: string, timeoutMs = patienceMs()): Promise<T> {
   const timer = new AbortController()
   const late = sleep(timeoutMs, undefined, { signal: timer.signal }).then(() => {
     throw new AssertionError({ message: `Waited ${timeoutMs} ms in vain for ${what}` })

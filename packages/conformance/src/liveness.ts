@@ -65,11 +65,15 @@ export const liveness: readonly Scenario[] = [
       await eventually(
         async () => {
           const { ok, details } = await bus.health()
-          return !ok && details.some(({ name, reason }) => name === queue && /delayed attempts/.test(reason ?? ''))
+          return (
+            begun.length === window &&
+            !ok &&
+            details.some(({ name, reason }) => name === queue && /delayed attempts/.test(reason ?? ''))
+          )
         },
         () => `health() to tell of the bound; begun: ${begun.join(', ')}`,
       )
-      assert.deepEqual(bounds, [window])
+      assert.ok(bounds.length > 0 && bounds.every(held => held <= window), `held at the bound: ${bounds}`)
       assert.deepEqual(
         begun,
         failing.map(body => `${body} 1`),

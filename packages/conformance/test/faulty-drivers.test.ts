@@ -32,12 +32,9 @@ vi.mock('@chasqui/embedded', async importOriginal => {
   return { ...original, open: async (...args: Parameters<typeof openEmbedded>) => broken(await original.open(...args)) }
 })
 
-vi.hoisted(() => {
-  process.env.CHASQUI_CONFORMANCE_PATIENCE_MS = '1000'
-})
-
 afterEach(() => {
   active.fault = {}
+  delete process.env.CHASQUI_CONFORMANCE_PATIENCE_MS
 })
 
 const fixture: Fixture = {
@@ -209,6 +206,7 @@ test.for(faults)('a driver that %s does not pass scenario %i', { timeout: 90_000
   const started = await startEngine(fixture)
   await expect(runScenario(scenario, fixture, started)).resolves.toBeTypeOf('string')
   active.fault = fault
+  process.env.CHASQUI_CONFORMANCE_PATIENCE_MS = '1000'
   await expect(runScenario({ ...scenario, timeoutMs: 15_000 }, fixture, started)).rejects.toThrow()
 })
 
