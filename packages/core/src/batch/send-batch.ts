@@ -4,9 +4,10 @@
  */
 import { ChasquiError } from '@chasqui/driver'
 import type { CommandContract, EventContract } from '../contract/contract.ts'
-import { checkOptions, sendBatchOptions } from '../options.ts'
+import { checkOptions } from '../options/option.ts'
+import { sendBatchOptions } from '../options/sending.ts'
 import type { Receipt } from '../send/outgoing.ts'
-import type { SendOptions } from '../send/outlet.ts'
+import type { SendOptions } from '../send/senders.ts'
 
 /** What became of one body of a batch. */
 export type SendOutcome =

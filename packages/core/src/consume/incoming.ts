@@ -24,7 +24,8 @@ import type { Requests } from '../request/request.ts'
 import type { StreamRun } from '../request/stream-run.ts'
 import type { Streams } from '../request/streams.ts'
 import type { Receipt } from '../send/outgoing.ts'
-import type { Outlets, RequestOptions, Senders, SendOptions, StreamOptions } from '../send/outlet.ts'
+import type { Outlets } from '../send/outlet.ts'
+import type { RequestOptions, Senders, SendOptions, StreamOptions } from '../send/senders.ts'
 import { retryRequested } from './retry-requested.ts'
 
 /** What is known of a received message beside its body. Absent parts: the sender knows nothing of Chasqui. */

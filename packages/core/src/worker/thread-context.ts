@@ -8,7 +8,7 @@ import type { AnyContract, CommandContract, EventContract, RequestContract } fro
 import { isContract } from '../contract/contract.ts'
 import type { Logger, LogLevel } from '../observe/logging.ts'
 import type { Receipt } from '../send/outgoing.ts'
-import type { RequestOptions, SendOptions } from '../send/outlet.ts'
+import type { RequestOptions, SendOptions } from '../send/senders.ts'
 import { bodyInvalid } from '../validate/validate.ts'
 import type { ContractFacts, FromThread, Outcome, ThreadCall } from './protocol.ts'
 import { errorOf, notCloneable } from './protocol.ts'
