@@ -18,11 +18,13 @@ export { localSocketPath, ownerOf } from './store/data-directory.ts'
 export type { Files } from './store/files.ts'
 export type { Damage } from './store/store.ts'
 export type { Consume } from './vhost/consume.ts'
-export type { Published } from './vhost/placement.ts'
+export type {
+  Published,
+  Transferred,
+} from './vhost/placement.ts'
 export type {
   Session,
   SessionOptions,
-  Transferred,
 } from './vhost/session.ts'
 export type {
   ExchangeDeclaration,

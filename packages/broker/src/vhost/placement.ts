@@ -29,6 +29,23 @@ export interface Published {
   readonly commit: number
 }
 
+/** What became of a transfer. */
+export type Transferred =
+  | {
+      readonly done: true
+      /** How many queues took each message. */
+      readonly routed: readonly number[]
+      /** The commit number to wait for; 0 when there is nothing to wait for. */
+      readonly commit: number
+    }
+  | {
+      /** Nothing has happened. */
+      readonly done: false
+      readonly reason: 'unroutable' | 'full'
+      /** Which message it was, counted from 0. */
+      readonly message: number
+    }
+
 /** A message and the queues it goes to. */
 export interface Routed {
   readonly message: BrokerMessage

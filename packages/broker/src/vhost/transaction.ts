@@ -7,11 +7,20 @@ import { AmqpError } from '@chasqui/amqp'
 import type { BrokerMessage } from '../message.ts'
 import type { Queue } from '../queue/queue.ts'
 import type { OutgoingDelivery } from './outgoing-delivery.ts'
+import type { Placement } from './placement.ts'
+import { preconditionFailed } from './refusal.ts'
 
 /** Bytes of bodies that one transaction may hold. */
 const mostBytes = 134_217_728
 /** Messages and settlements that one transaction may hold. */
 const mostEntries = 1_000_000
+
+export interface Committed {
+  /** The commit number to wait for; 0 when there is nothing to wait for. */
+  readonly commit: number
+  /** Mandatory messages that no queue took. */
+  readonly unroutable: readonly BrokerMessage[]
+}
 
 interface Waiting {
   readonly message: BrokerMessage
@@ -46,6 +55,22 @@ export class Transaction {
   refuse(deliveries: readonly OutgoingDelivery[], requeue: boolean): void {
     this.#checkCount(deliveries.length)
     for (const delivery of deliveries) this.refused.push({ delivery, requeue })
+  }
+
+  /**
+   * Publishes and acknowledges all of it in one step; what was refused is the caller's. Throws AmqpError when a queue has no
+   * room for a message, having done nothing: RabbitMQ does the rest of it then.
+   */
+  commit(placement: Placement): Committed {
+    // A queue may have been deleted since the message was routed to it.
+    const routed = this.published.map(({ message, queues }) => ({
+      message,
+      queues: queues.some(queue => queue.deleted) ? queues.filter(queue => !queue.deleted) : queues,
+    }))
+    if (placement.firstRefused(routed) >= 0) throw preconditionFailed('partial tx completion')
+    const commit = placement.transfer(routed, this.acknowledged)
+    const unroutable = this.published.filter(({ mandatory }, index) => mandatory && routed[index]!.queues.length === 0)
+    return { commit, unroutable: unroutable.map(({ message }) => message) }
   }
 
   /** Every delivery that was settled, which is none afterwards. */
