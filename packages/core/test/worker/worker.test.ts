@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Bus, on, type WorkerHandler } from '@chasqui/core'
 import { describe, expect, test } from 'vitest'
+import { alteredBus } from '../altered-driver.ts'
 import { errorOf, eventually, memoryBus, ofKind, ownName } from '../fixture.ts'
 
 process.env.CHASQUI_TEST_RUN = `test-${randomUUID()}`
@@ -12,6 +13,11 @@ function module(name: string): URL {
 }
 
 const tasks: WorkerHandler = { worker: module('tasks'), threads: 1 }
+
+/** How many worker threads this process has. */
+function threads(): number {
+  return (process.report.getReport() as { readonly workers: readonly unknown[] }).workers.length
+}
 
 /** The first message of the queue. */
 async function next(bus: Bus, queue: string): Promise<Record<string, unknown>> {
@@ -301,17 +307,30 @@ describe('the end of a worker', () => {
     expect(ofKind(bus.told, 'handled')).toEqual([])
   })
 
+  test('a lane that is lost ends the thread of its message; the others go on', async () => {
+    const { bus, sinks, told } = await alteredBus({})
+    const queue = ownName()
+    await bus.handle(queue, { ...tasks, threads: 2 })
+    await bus.send(queue, { do: 'spin for ever', onlyFirst: true })
+    await eventually('its beginning', () => ofKind(told, 'received').length === 1)
+    await sleep(50)
+    const before = threads()
+    await sinks[0]!.revoke(queue, 1, 0)
+    await eventually('the thread to be gone', () => threads() < before)
+    expect(ofKind(told, 'attempt-failed')).toEqual([])
+    await expectWorking(bus, queue)
+  })
+
   test('no thread is left when the bus is closed', async () => {
-    const before = process.getActiveResourcesInfo().filter(kind => kind.includes('MessagePort')).length
+    const before = threads()
     const bus = await memoryBus()
     const queue = ownName()
-    await bus.handle(queue, { ...tasks, threads: 3 })
-    await Promise.all([1, 2, 3].map(() => bus.request(queue, { do: 'spin', ms: 50 })))
+    await bus.handle(queue, { ...tasks, threads: 2 })
+    await bus.handle(ownName(), tasks)
+    await bus.request(queue, { do: 'spin', ms: 5 })
+    expect(threads()).toBeGreaterThanOrEqual(before + 2)
     await bus.close()
-    await eventually(
-      'the ports to be closed',
-      () => process.getActiveResourcesInfo().filter(kind => kind.includes('MessagePort')).length <= before,
-    )
+    expect(threads()).toBe(before)
   })
 })
 
