@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url'
 import type { Driver, OpenDriver } from '@chasqui/driver'
 import { ChasquiError, isChasquiError } from '@chasqui/driver'
 import { redactUrls } from './observe/redact.ts'
-import { nearest } from './options.ts'
+import { nearest } from './options/option.ts'
 
 interface Scheme {
   readonly package: string

@@ -1,6 +1,7 @@
 /** The consumer of batches as its user sees it: a consumer of messages whose concurrency is counted in batches. */
 import type { Consumer } from '../consume/consumer.ts'
-import { batchOptions, checkOptions } from '../options.ts'
+import { batchOptions } from '../options/consuming.ts'
+import { checkOptions } from '../options/option.ts'
 import { messagesOf } from './batch-options.ts'
 import type { Gatherer } from './gatherer.ts'
 

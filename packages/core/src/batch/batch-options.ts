@@ -3,7 +3,8 @@ import type { Capabilities } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
 import type { ConsumeDefaults, ConsumeOptions, ConsumeSettings } from '../consume/options.ts'
 import { consumeSettings } from '../consume/options.ts'
-import { batchOptions, checkOptions, consumeOptions } from '../options.ts'
+import { batchOptions, consumeOptions } from '../options/consuming.ts'
+import { checkOptions } from '../options/option.ts'
 
 export interface BatchOptions extends Omit<ConsumeOptions, 'concurrency' | 'ordered'> {
   /** How many messages a batch holds at most: 1 to 10,000. Default 100. */

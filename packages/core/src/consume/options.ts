@@ -1,16 +1,16 @@
 /** The options of consuming, checked against the table and against what the engine can do. */
 import type { Capabilities, ReceiveOrder } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
+import { consumeDefaults } from '../options/connecting.ts'
+import { consumeOptions } from '../options/consuming.ts'
+import { checkOptions } from '../options/option.ts'
 import {
-  checkOptions,
   circuitBreakerOptions,
-  consumeDefaults,
-  consumeOptions,
   fairOptions,
   rateLimitOptions,
   tenantWeight,
   tuningOptions,
-} from '../options.ts'
+} from '../options/steering.ts'
 import type { RetryOptions, RetryPolicy } from '../retry/policy.ts'
 import { longestWait, maxHoldMs, retryPolicy } from '../retry/policy.ts'
 import type { Wanted } from '../send/destinations.ts'

@@ -1,6 +1,6 @@
 /** What a handler fails with that asks for another attempt, wherever it runs. */
 import { ChasquiError } from '@chasqui/driver'
-import { maxDelayMs } from '../options.ts'
+import { maxDelayMs } from '../options/option.ts'
 
 /** Throws `option-invalid`. */
 export function retryRequested(

@@ -6,7 +6,8 @@
  */
 import { ChasquiError } from '@chasqui/driver'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import { checkOptions, contractOptions } from '../options.ts'
+import { checkOptions } from '../options/option.ts'
+import { contractOptions } from '../options/sending.ts'
 import { checkName } from './names.ts'
 
 export interface ContractOptions<I = unknown> {

@@ -1,6 +1,7 @@
 /** Which letters are meant. All conditions that are given must hold. */
 import { ChasquiError } from '@chasqui/driver'
-import { checkOptions, deadLetterFilter } from '../options.ts'
+import { deadLetterFilter } from '../options/dead-letters.ts'
+import { checkOptions } from '../options/option.ts'
 import type { DeadLetter } from './letter.ts'
 
 export interface DeadLetterFilter {

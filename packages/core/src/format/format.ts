@@ -4,7 +4,7 @@
  * beside this file.
  */
 import { ChasquiError } from '@chasqui/driver'
-import { nearest } from '../options.ts'
+import { nearest } from '../options/option.ts'
 import { bytesFormat } from './bytes.ts'
 import { jsonFormat } from './json.ts'
 import { textFormat } from './text.ts'

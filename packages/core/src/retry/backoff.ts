@@ -5,7 +5,8 @@
  *     delay   first    first*f  first*f2    max      each longer by up to its jitter
  */
 import { ChasquiError } from '@chasqui/driver'
-import { backoffOptions, checkOptions } from '../options.ts'
+import { checkOptions } from '../options/option.ts'
+import { backoffOptions } from '../options/retrying.ts'
 
 /** Delays that grow. The fields that are left out have the defaults of the table. */
 export interface BackoffOptions {

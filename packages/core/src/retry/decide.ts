@@ -1,7 +1,7 @@
 /** What follows from one failed attempt. A pure decision on what is known of it; the consumer carries it out. */
 import type { ErrorCode } from '@chasqui/driver'
 import { isChasquiError } from '@chasqui/driver'
-import { maxDelayMs } from '../options.ts'
+import { maxDelayMs } from '../options/option.ts'
 import { delayOf } from './backoff.ts'
 import type { RetryPolicy, Terms } from './policy.ts'
 

@@ -3,7 +3,8 @@
  * way. Read and checked when a consumer is set up; what follows from one failure is decided in decide.ts.
  */
 import { ChasquiError } from '@chasqui/driver'
-import { checkOptions, retryOptions } from '../options.ts'
+import { checkOptions } from '../options/option.ts'
+import { retryOptions } from '../options/retrying.ts'
 import type { BackoffOptions, Delays } from './backoff.ts'
 import { delaysOf, isList, longestDelay } from './backoff.ts'
 

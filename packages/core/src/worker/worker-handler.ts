@@ -3,7 +3,8 @@ import { availableParallelism } from 'node:os'
 import { ChasquiError } from '@chasqui/driver'
 import type { Context } from '../consume/incoming.ts'
 import type { BodyOf, ResultOf } from '../consume/routes.ts'
-import { checkOptions, workerOptions } from '../options.ts'
+import { workerOptions } from '../options/consuming.ts'
+import { checkOptions } from '../options/option.ts'
 
 /**
  * In place of a handler: the module whose default export handles the messages, in threads of its own.

@@ -1,7 +1,8 @@
 import { optionTables } from '@chasqui/core'
 import { describe, expect, test } from 'vitest'
-import { checkOptions, nearest, type OptionTable } from '../src/options.ts'
-import { errorOf } from './fixture.ts'
+import type { OptionTable } from '../../src/options/option.ts'
+import { checkOptions, nearest } from '../../src/options/option.ts'
+import { errorOf } from '../fixture.ts'
 
 const table = {
   count: { type: 'integer', unit: 'messages', default: 1, minimum: 1, maximum: 10, meaning: 'A count.' },
