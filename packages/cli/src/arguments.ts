@@ -47,3 +47,17 @@ export function pair(text: string, before: Readonly<Record<string, string>> = {}
 export function repeated(text: string, before: readonly string[] = []): readonly string[] {
   return [...before, text]
 }
+
+/** A moment, or how long ago it was: `2026-11-24T18:30:00Z`, `10m`. */
+export function pastMoment(text: string): Date {
+  if (/^\d+(?:\.\d+)?(?:ms|s|m|min|h|d)$/.test(text)) return new Date(Date.now() - durationMs(text))
+  if (/^\d{4}-\d\d-\d\d/.test(text)) return moment(text)
+  throw new InvalidArgumentError('Give a moment as 2026-11-24T18:30:00Z, or how long ago it was as 10m, 2h, 1d.')
+}
+
+/** How many a second, above 0. */
+export function perSecond(text: string): number {
+  const number = Number(text)
+  if (text.trim() !== '' && number >= 0.01 && number <= 1_000_000) return number
+  throw new InvalidArgumentError('Give a number a second from 0.01 to 1000000.')
+}

@@ -3,6 +3,7 @@ import { isChasquiError } from '@chasqui/driver'
 import { Command, CommanderError } from 'commander'
 import { brokerCommand } from './commands/broker.ts'
 import { consumeCommand } from './commands/consume.ts'
+import { deadLettersCommand } from './commands/dead-letters.ts'
 import { planCommand } from './commands/plan.ts'
 import { queuesCommand } from './commands/queues.ts'
 import { publishCommand, sendCommand } from './commands/send.ts'
@@ -53,6 +54,7 @@ export function commandLine(helpWidth: number, ended: (exitCode: number) => void
     publishCommand(),
     consumeCommand(),
     queuesCommand(),
+    deadLettersCommand(ended),
     planCommand(ended),
   ]
   for (const command of commands) add(program, command, program.name())

@@ -72,7 +72,7 @@ function tell(
   const { error } = failure
   const { chasqui } = headerPrefix
   headers[`${chasqui}error_code`] = failure.code
-  headers[`${chasqui}error_type`] = cut(error instanceof Error ? String(error.name) : typeof error, maxWord)
+  headers[`${chasqui}error_type`] = cut(typeOf(error), maxWord)
   headers[`${chasqui}error_message`] = cut(error instanceof Error ? String(error.message) : String(error), longest)
   if (error instanceof Error && typeof error.stack === 'string')
     headers[`${chasqui}error_stack`] = cut(error.stack, maxStack)
@@ -82,6 +82,13 @@ function tell(
   headers[`${chasqui}original_destination`] = sourceName(source)
   headers[`${chasqui}consumer`] = cut(consumer, maxWord)
   headers[`${chasqui}reason`] = cut(failure.reason, longest)
+}
+
+/** The error's name, and where that is the one that every error has, its class. */
+function typeOf(error: unknown): string {
+  if (!(error instanceof Error)) return typeof error
+  const name = String(error.name)
+  return name === 'Error' ? String(error.constructor?.name || name) : name
 }
 
 /** The intact original for the fault topic. */

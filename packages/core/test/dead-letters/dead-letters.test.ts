@@ -24,11 +24,12 @@ test('a real failure is listed with its reason, and sent back as it was sent, wi
   const bus = await memoryBus()
   const queue = ownName()
   let broken = true
+  class NoCard extends Error {}
   const handled: unknown[] = []
   await bus.handle(
     queue,
     (body, ctx) => {
-      if (broken) throw new TypeError('no card')
+      if (broken) throw new NoCard('no card')
       handled.push({ body, id: ctx.id, key: ctx.key, headers: { ...ctx.headers }, attempt: ctx.attempt })
     },
     { retry: { attempts: 2 } },
@@ -43,7 +44,7 @@ test('a real failure is listed with its reason, and sent back as it was sent, wi
     id,
     key: 'k',
     originalDestination: queue,
-    error: { code: 'handler-failed', type: 'TypeError', message: 'no card' },
+    error: { code: 'handler-failed', type: 'NoCard', message: 'no card' },
     attempts: 2,
     consumer: 'core-test',
     headers: { mine: 1 },
