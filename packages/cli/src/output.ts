@@ -6,7 +6,7 @@ import type { Writable } from 'node:stream'
 import type { Column } from './table.ts'
 import { table } from './table.ts'
 
-/** Tables are cut to this where the terminal does not say how wide it is. */
+/** Of a terminal that does not say how wide it is. */
 const usualColumns = 80
 
 export class Output {
@@ -28,8 +28,9 @@ export class Output {
     return this.#stream.isTTY === true
   }
 
+  /** A program that reads the table wants whole names. */
   get columns(): number {
-    return this.#stream.columns ?? usualColumns
+    return this.isTerminal ? (this.#stream.columns ?? usualColumns) : Number.POSITIVE_INFINITY
   }
 
   /** Writes one line. Resolves once the reader's side has it: `false` when nobody reads any more. */

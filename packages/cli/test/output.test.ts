@@ -23,6 +23,18 @@ test('for people a table, or a sentence where there is nothing to show', async (
   expect(text()).toBe('NAME\na\nThere are none.\n')
 })
 
+test('a terminal gets lines as wide as it is, a program whole names', async () => {
+  const rows = [{ name: 'a'.repeat(100) }]
+  const columns = [{ title: 'NAME', cell: (row: { name: string }) => row.name, shrinks: true as const }]
+  const lengthOn = async (stream: PassThrough) => {
+    await new Output(stream, false).rows(rows, columns, '')
+    return String(stream.read()).split('\n')[1]!.length
+  }
+  expect(await lengthOn(new PassThrough())).toBe(100)
+  expect(await lengthOn(Object.assign(new PassThrough(), { isTTY: true }))).toBe(80)
+  expect(await lengthOn(Object.assign(new PassThrough(), { isTTY: true, columns: 40 }))).toBe(40)
+})
+
 test('a reader that has gone is told of once, and what is written then is known not to have arrived', async () => {
   const stream = new Writable({ write: (_chunk, _encoding, done) => done(new Error('EPIPE')) })
   const output = new Output(stream, false)

@@ -7,12 +7,14 @@ import { Command, Option } from 'commander'
 import { seconds } from '../arguments.ts'
 import { metricsPortOption, withMetrics } from '../metrics.ts'
 import { queueMetrics } from '../queue-metrics.ts'
+import { type QueueRow, type QueueRows, queueRows } from '../queue-rows.ts'
 import type { Session, SessionOptions } from '../session.ts'
 import { addSessionOptions, withSession } from '../session.ts'
 import type { Column } from '../table.ts'
 import { count, duration } from '../table.ts'
 
 interface Options extends SessionOptions {
+  readonly all?: true
   readonly watch?: number
   readonly metricsPort?: number
 }
@@ -44,7 +46,7 @@ export function queuesCommand(): Command {
       await withSession(options, { looks: true }, session =>
         withMetrics(
           options.metricsPort,
-          async () => queueMetrics(await queuesOf(session.bus, names)),
+          async () => queueMetrics((await rowsOf(session.bus, names, options)).rows),
           () => show(session, names, options),
         ),
       )
@@ -52,8 +54,9 @@ export function queuesCommand(): Command {
   return addSessionOptions(command)
 }
 
-const columns: readonly Column<QueueInfo>[] = [
+const columns: readonly Column<QueueRow>[] = [
   { title: 'QUEUE', cell: queue => queue.name, shrinks: true },
+  { title: 'LANES', cell: queue => known(queue.lanes, count), align: 'right' },
   { title: 'READY', cell: queue => count(queue.ready), align: 'right' },
   { title: 'DELAYED', cell: queue => known(queue.delayed, count), align: 'right' },
   { title: 'UNSETTLED', cell: queue => known(queue.unsettled, count), align: 'right' },
@@ -63,21 +66,37 @@ const columns: readonly Column<QueueInfo>[] = [
   { title: 'OLDEST', cell: queue => known(queue.oldestAgeMs, duration), align: 'right' },
 ]
 
-async function show({ bus, signal, output }: Session, names: readonly string[], options: Options): Promise<void> {
-  const everyMs = options.watch === undefined ? undefined : options.watch * 1000
-  for (;;) {
-    const queues = await queuesOf(bus, names)
-    if (everyMs !== undefined && output.isTerminal && !output.json) output.clear()
-    await output.rows(queues, told(queues), 'There are no queues.')
-    if (everyMs === undefined) return
-    await sleep(everyMs, undefined, { signal }).catch(() => undefined)
-    if (signal.aborted) return
+async function show(session: Session, names: readonly string[], options: Options): Promise<void> {
+  const { signal } = session
+  if (options.watch === undefined) return await showOnce(session, names, options)
+  while (!signal.aborted) {
+    await showOnce(session, names, options).catch((error: unknown) => {
+      // An engine that restarts is worth watching.
+      if (!isChasquiError(error) || !error.retryable) throw error
+      if (!signal.aborted) console.error(`chasqui: ${error.message}`)
+    })
+    await sleep(options.watch * 1000, undefined, { signal }).catch(() => undefined)
   }
 }
 
+async function showOnce({ bus, output }: Session, names: readonly string[], options: Options): Promise<void> {
+  const { rows, hidden } = await rowsOf(bus, names, options)
+  if (options.watch !== undefined && output.isTerminal && !output.json) output.clear()
+  await output.rows(rows, told(rows), 'There are no queues.')
+  if (hidden.queues === 0 || output.json) return
+  const messages = `${count(hidden.messages)} ${hidden.messages === 1 ? 'message' : 'messages'}`
+  await output.line(`\n${count(hidden.queues)} more are Chasqui's own, with ${messages}; --all shows them.`)
+}
+
 /** Without the columns of which the engine tells nothing. */
-function told(queues: readonly QueueInfo[]): readonly Column<QueueInfo>[] {
-  return columns.filter(({ cell }) => queues.some(queue => cell(queue) !== ''))
+function told(rows: readonly QueueRow[]): readonly Column<QueueRow>[] {
+  return columns.filter(({ cell }) => rows.some(row => cell(row) !== ''))
+}
+
+async function rowsOf(bus: Bus, names: readonly string[], { all }: Options): Promise<QueueRows> {
+  const queues = await queuesOf(bus, names)
+  const isAsked = all === true || names.length > 0
+  return isAsked ? { rows: queues, hidden: { queues: 0, messages: 0 } } : queueRows(queues)
 }
 
 /** All of them, or those of these names, told of as fully as the engine does. */
@@ -87,7 +106,7 @@ async function queuesOf(bus: Bus, names: readonly string[]): Promise<readonly Qu
     if (isChasquiError(error) && error.code === 'unsupported') return []
     throw error
   })
-  const known = new Map(list.map(queue => [queue.name, queue]))
+  const known = new Map([...list, ...queueRows(list).rows].map(queue => [queue.name, queue]))
   return await Promise.all(names.map(async name => known.get(name) ?? (await one(bus, name))))
 }
 
