@@ -14,6 +14,9 @@ import { StreamRun } from './stream-run.ts'
 /** After so long in silence a stream says that it is there, in milliseconds: a requester that is gone is found within twice that. */
 const silenceMs = 3000
 
+/** An attempt that is through before is not worth a message of its own, in milliseconds. */
+const helloAfterMs = 20
+
 interface Run {
   /** So many items may be sent in all. */
   grant(credit: number): void
@@ -61,17 +64,19 @@ export class Runs implements Recipient {
    */
   listen(attempt: Attempt, hello: (headers: Headers) => Promise<unknown>): () => void {
     const id = randomUUID()
-    const opened = this.#queue.open().then(() => {
-      if (this.#runs.has(id)) return hello({ [runHeader.run]: id })
-      return undefined
-    })
-    opened.catch(ignored)
+    const timer = setTimeout(() => {
+      const opened = this.#queue.open().then(() => (this.#runs.has(id) ? hello({ [runHeader.run]: id }) : undefined))
+      opened.catch(ignored)
+    }, helloAfterMs)
     this.#enter(id, {
       grant: ignored,
       beHeard: ignored,
       leave: () => attempt.cancel(new ChasquiError('aborted', 'The requester has cancelled the request.')),
     })
-    return () => this.#leave(id)
+    return () => {
+      clearTimeout(timer)
+      this.#leave(id)
+    }
   }
 
   // Recipient
