@@ -165,7 +165,8 @@ export class ReadLetter implements DeadLetter {
 
 /** The message as it was before it failed: nothing is left of attempts, and none were made. */
 export function redrivenCopy(wire: WireMessage): WireMessage {
-  return { ...wire, headers: withoutFailure(wire.headers), notBefore: undefined, durable: true }
+  // One that died of its time to live would die of it again at once.
+  return { ...wire, headers: withoutFailure(wire.headers), expiresAt: undefined, notBefore: undefined, durable: true }
 }
 
 function withoutFailure(headers: Headers): Record<string, HeaderValue> {

@@ -35,11 +35,8 @@ export interface OptionInfo {
 }
 export type OptionTable = Readonly<Record<string, OptionInfo>>
 
-/** The longest time that a Node timer can wait. */
+/** The longest time that a Node timer can wait, and so the longest delay of a retry. */
 export const maxTimerMs = 2_147_483_647
-
-/** The longest delay of a retry: the longest time that a Node timer can wait, in milliseconds. */
-export const maxDelayMs = maxTimerMs
 
 /** Checks names, types and bounds of what was given; `where` begins the sentence. Throws `option-invalid`. */
 export function checkOptions(table: OptionTable, given: object, where: string): void {
@@ -134,7 +131,7 @@ function mismatch(value: unknown, info: OptionInfo): string | undefined {
         ? undefined
         : 'the path of a file, or a function'
     case 'delays':
-      if (Array.isArray(value)) return value.every(isDelay) ? undefined : `whole numbers of ms from 0 to ${maxDelayMs}`
+      if (Array.isArray(value)) return value.every(isDelay) ? undefined : `whole numbers of ms from 0 to ${maxTimerMs}`
       return typeof value === 'object' && value !== null ? undefined : 'a list of ms, or a backoff'
     case 'object':
       if (info.orTrue && value === true) return undefined
@@ -143,7 +140,7 @@ function mismatch(value: unknown, info: OptionInfo): string | undefined {
 }
 
 function isDelay(value: unknown): boolean {
-  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= maxDelayMs
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= maxTimerMs
 }
 
 function isLogger(value: unknown): boolean {

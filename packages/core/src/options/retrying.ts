@@ -1,6 +1,6 @@
 /** Options of trying again. */
 import type { OptionTable } from './option.ts'
-import { maxDelayMs } from './option.ts'
+import { maxTimerMs } from './option.ts'
 
 export const retryOptions = {
   attempts: {
@@ -31,7 +31,7 @@ export const retryOptions = {
     unit: 'ms',
     defaultText: 'none',
     minimum: 1,
-    maximum: maxDelayMs,
+    maximum: maxTimerMs,
     meaning: 'No attempt begins later than this after the first one failed.',
   },
   rules: {
@@ -44,7 +44,7 @@ export const retryOptions = {
 
 /** The fields of `delays` where it is a backoff. */
 export const backoffOptions = {
-  firstMs: { type: 'integer', unit: 'ms', default: 1000, minimum: 1, maximum: maxDelayMs, meaning: 'The first delay.' },
+  firstMs: { type: 'integer', unit: 'ms', default: 1000, minimum: 1, maximum: maxTimerMs, meaning: 'The first delay.' },
   factor: {
     type: 'number',
     default: 2,
@@ -57,7 +57,7 @@ export const backoffOptions = {
     unit: 'ms',
     default: 60_000,
     minimum: 1,
-    maximum: maxDelayMs,
+    maximum: maxTimerMs,
     meaning: 'The longest delay.',
   },
   jitter: {

@@ -1,7 +1,7 @@
 /** What follows from one failed attempt. A pure decision on what is known of it; the consumer carries it out. */
 import type { ErrorCode } from '@chasqui/driver'
 import { isChasquiError } from '@chasqui/driver'
-import { maxDelayMs } from '../options/option.ts'
+import { maxTimerMs } from '../options/option.ts'
 import { delayOf } from './backoff.ts'
 import type { RetryPolicy, Terms } from './policy.ts'
 
@@ -69,7 +69,7 @@ function wishOf(error: unknown, code: ErrorCode): number | undefined {
     // An error whose getters throw asks for nothing.
     return undefined
   }
-  return typeof asked === 'number' && asked >= 0 ? Math.min(Math.ceil(asked), maxDelayMs) : undefined
+  return typeof asked === 'number' && asked >= 0 ? Math.min(Math.ceil(asked), maxTimerMs) : undefined
 }
 
 function sentence(error: unknown): string {

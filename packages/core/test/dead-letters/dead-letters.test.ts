@@ -59,6 +59,20 @@ test('a real failure is listed with its reason, and sent back as it was sent, wi
   expect(ofKind(bus.told, 'redriven')).toMatchObject([{ id, destination: queue, by: 'core-test', isEdited: false }])
 })
 
+test('a letter that died of its time to live does not die of it again when it is sent back', async () => {
+  const bus = await memoryBus()
+  const queue = ownName()
+  await bus.declare([{ queue }])
+  const { id } = await bus.send(queue, 'late', { ttlMs: 1 })
+  const letters = bus.deadLetters(queue)
+  await eventually('it has expired', async () => (await idsOf(letters.list())).length === 1)
+  expect(await letters.redrive()).toMatchObject({ done: 1 })
+  const handled: unknown[] = []
+  await bus.handle(queue, (body, ctx) => handled.push([body, ctx.id]))
+  await eventually('it is handled', () => handled.length > 0)
+  expect(handled).toEqual([['late', id]])
+})
+
 test('a subscription’s letters go back to that subscription alone', async () => {
   const bus = await memoryBus()
   const Placed = event<{ n: number }>(ownName())
