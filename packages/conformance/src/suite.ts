@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { Capabilities } from '@chasqui/driver'
 import { batches } from './batches.ts'
 import { crashes } from './crashes.ts'
+import { deadLetters } from './dead-letters.ts'
 import { delivery } from './delivery.ts'
 import { eventually, settled } from './eventually.ts'
 import { failures } from './failures.ts'
@@ -29,6 +30,7 @@ export const scenarios: readonly Scenario[] = [
   ...settlement,
   ...handling,
   ...failures,
+  ...deadLetters,
   ...batches,
   ...order,
   ...lifecycle,

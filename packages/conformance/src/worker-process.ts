@@ -32,6 +32,8 @@ export type Task =
       readonly from: number
       readonly to: number
     }
+  /** Sends dead letters back, at most so many a second; reports each group of them. */
+  | { readonly do: 'redrive'; readonly url: string; readonly queue: string; readonly ratePerSecond: number }
   /** Reports which destinations exist for it. */
   | { readonly do: 'look'; readonly url: string; readonly queue: string }
 
@@ -43,6 +45,7 @@ export type Report =
   | { readonly event: 'drained' }
   | { readonly event: 'confirmed'; readonly body: number }
   | { readonly event: 'refused'; readonly body: number; readonly code: string }
+  | { readonly event: 'redriven'; readonly done: number }
   | { readonly event: 'looked'; readonly exists: boolean }
   | { readonly event: 'done' }
   | { readonly event: 'failed'; readonly message: string }

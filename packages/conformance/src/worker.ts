@@ -42,6 +42,13 @@ async function work(task: Task): Promise<void> {
     return report({ event: 'ready' })
   }
   if (task.do === 'serve') return await serve(bus, task)
+  if (task.do === 'redrive') {
+    report({ event: 'ready' })
+    const { ratePerSecond } = task
+    const onProgress = ({ done }: { readonly done: number }) => report({ event: 'redriven', done })
+    await bus.deadLetters(task.queue).redrive({}, { ratePerSecond, onProgress })
+    return report({ event: 'done' })
+  }
   report({ event: 'ready' })
   let next = task.from
   const caller = async () => {
