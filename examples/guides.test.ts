@@ -70,6 +70,11 @@ it.runIf(process.env.CHASQUI_RABBITMQ_URL)(
   },
 )
 
+it('redrive what failed: prints what the guide says', { timeout: 60_000 }, async () => {
+  const { folder, output } = await guide('redrive-what-failed')
+  expect(await run(folder, 'redrive.ts', { CHASQUI_URL: 'memory:' })).toBe(output)
+})
+
 it('drain on deploy: SIGTERM in the midst costs no photo, and none comes twice', { timeout: 60_000 }, async () => {
   const { folder } = await guide('drain-on-deploy')
   await run(folder, 'photos.ts')
