@@ -42,6 +42,7 @@ import { Link } from './link.ts'
 import { OrderedReceiver } from './ordered-receiver.ts'
 import { queueOf } from './queue-names.ts'
 import { AmqpReceiver, type ReceiverHost } from './receiver.ts'
+import { removeQueue } from './removal.ts'
 import { Scratch } from './scratch.ts'
 import { Sender } from './sender.ts'
 import { TopologyKeeper } from './topology.ts'
@@ -119,6 +120,7 @@ class AmqpDriver implements Driver {
       if (queueNames.length === 0) throw noList()
       return await this.#withScratch(scratch => depthsOf(scratch, queueNames))
     },
+    remove: source => this.#withScratch(scratch => removeQueue(scratch, this.#topology, queueOf(source))),
   }
 
   constructor(options: AmqpDriverOptions) {

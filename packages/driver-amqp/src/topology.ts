@@ -141,6 +141,12 @@ export class TopologyKeeper {
     return ensuring
   }
 
+  /** It is not ours to make again. */
+  forget(kind: 'queue' | 'topic', name: string): void {
+    this.#known.delete(`${kind}:${name}`)
+    this.#laned.delete(`${kind}:${name}`)
+  }
+
   #remember(key: string, known: Known): void {
     const { lanes } = known.found
     // With the lanes that it has it is to be created again, whoever asked.

@@ -106,6 +106,11 @@ export interface Inspector {
   depth(source: Source): Promise<QueueDepth | undefined>
   /** Every queue that there is, also subscriptions' and those of other programs, in the order of their names. */
   queues?(): Promise<readonly QueueInfo[]>
+  /**
+   * Deletes the queue or subscription with everything that waits in it; false where there is none. Its dead-letter queue stays, and so
+   * does the topic. This driver does not make it again by itself, unless something is received from it.
+   */
+  remove?(source: Source): Promise<boolean>
 }
 
 export interface QueueInfo extends QueueDepth {

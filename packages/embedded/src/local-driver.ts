@@ -60,6 +60,7 @@ export class LocalDriver implements Driver {
     this.inspector = {
       depth: source => Promise.resolve(this.#vhost.inspect(queueOf(source))),
       queues: () => Promise.resolve(this.#queues()),
+      remove: source => this.#remove(source),
     }
   }
 
@@ -196,6 +197,17 @@ export class LocalDriver implements Driver {
     const change: StateChange = blocked ? { state: 'blocked', reason: 'the memory limit is reached' } : { state: 'up' }
     for (const listener of this.#listeners) listener(change)
     if (!blocked) for (const wake of [...this.#waiting]) wake()
+  }
+
+  async #remove(source: Source): Promise<boolean> {
+    this.#refuseWhenClosed()
+    try {
+      const commit = this.#topology.remove(source)
+      if (commit !== undefined) await this.#committed(commit)
+      return commit !== undefined
+    } catch (error) {
+      throw this.#asChasquiError(error, source)
+    }
   }
 
   #queues(): readonly QueueInfo[] {

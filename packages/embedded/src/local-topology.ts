@@ -99,6 +99,14 @@ export class LocalTopology {
     this.#create(known.destination)
   }
 
+  /** Deletes the queue of a source; the commit number to wait for, `undefined` where there is none. */
+  remove(source: Source): number | undefined {
+    const queue = queueOf(source)
+    this.#queues.delete(queue)
+    if (this.#vhost.describeQueue(queue) === undefined) return undefined
+    return this.#session.deleteQueue({ queue }).commit
+  }
+
   asChasquiError(error: unknown, name: string): ChasquiError {
     if (isChasquiError(error)) return error
     if (error instanceof AmqpError) {

@@ -88,6 +88,10 @@ export class SuccessorDriver implements Driver {
     this.inspector = {
       depth: source => this.#served(driver => driver.inspector!.depth(source)),
       queues: () => this.#served(driver => driver.inspector!.queues!()),
+      remove: source => {
+        this.#declared.delete(`queue:${queueOf(source)}`)
+        return this.#served(driver => driver.inspector!.remove!(source))
+      },
     }
     this.#seekIfNeeded()
   }

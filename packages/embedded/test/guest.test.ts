@@ -69,6 +69,17 @@ describe('a second process on the same directory', () => {
     })
   })
 
+  it('removes a queue with what waits in it, and says whether there was one', async () => {
+    const directory = await temporaryDirectory()
+    await owner(directory)
+    const guest = await opened(`embedded:${directory}`)
+    await guest.declare({ destinations: [{ kind: 'queue', name: 'orders', durable: true }] }, { create: true })
+    await guest.send(outgoing(source, 'a'), inTenSeconds())
+    expect(await guest.inspector!.remove!(source)).toBe(true)
+    expect(await guest.inspector!.remove!(source)).toBe(false)
+    expect(await guest.inspector!.depth(source)).toBeUndefined()
+  })
+
   it('becomes the owner when it opens the directory after the first has closed', async () => {
     const directory = await temporaryDirectory()
     const first = await owner(directory)

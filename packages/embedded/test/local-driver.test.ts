@@ -8,6 +8,22 @@ const source: Source = { kind: 'queue', name: 'orders' }
 const options = { window: 100, order: 'none' } as const
 
 describe('the broker of this process', () => {
+  it('removes a queue or a subscription with what waits in it, and leaves its topic and its dead letters', async () => {
+    const driver = await opened(memoryUrl())
+    const subscription: Source = { kind: 'subscription', topic: 'news', name: 'audit' }
+    await driver.declare({ destinations: [queue, { ...subscription, durable: true }] }, { create: true })
+    await driver.send([{ to: source, message: message('a') }], inTenSeconds())
+    expect(await driver.inspector!.remove!(source)).toBe(true)
+    expect(await driver.inspector!.remove!(source)).toBe(false)
+    expect(await driver.inspector!.remove!(subscription)).toBe(true)
+    expect((await driver.inspector!.queues!()).map(({ name }) => name)).toEqual(['orders.dead-letter'])
+    expect(await driver.send([{ to: source, message: message('b') }], inTenSeconds())).toMatchObject([
+      { ok: false, error: { code: 'unroutable' } },
+    ])
+    const topic: Destination = { kind: 'topic', name: 'news', durable: true }
+    expect(await driver.plan({ destinations: [topic] })).toMatchObject([{ action: 'none' }])
+  })
+
   it('hands the very message over that was sent', async () => {
     const driver = await opened(memoryUrl())
     await driver.declare({ destinations: [queue] }, { create: true })

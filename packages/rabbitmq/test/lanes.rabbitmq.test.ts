@@ -134,6 +134,19 @@ describe.runIf(brokerUrl)('lanes', () => {
     expect(await first.inspector?.depth({ kind: 'queue', name })).toMatchObject({ ready: 12 })
   })
 
+  test('[remove] takes all lanes with what waits in them, for whoever asks; then another number may be asked for', async () => {
+    const name = uniqueName(...endings)
+    const driver = await openDriver()
+    await driver.declare({ destinations: [queue(name, 3)] }, create)
+    await driver.send(keyed(name, 6, 1), inSeconds(10))
+    const other = await openDriver()
+    expect(await other.inspector!.remove!({ kind: 'queue', name })).toBe(true)
+    expect(await other.inspector!.remove!({ kind: 'queue', name })).toBe(false)
+    expect(await other.inspector!.depth({ kind: 'queue', name })).toBeUndefined()
+    await other.declare({ destinations: [queue(name, 2)] }, create)
+    expect(await other.inspector!.depth({ kind: 'queue', name })).toEqual({ ready: 0, consumers: 0 })
+  })
+
   test('[lanes: 1] is the queue itself, which several lanes are not', async () => {
     const name = uniqueName(...endings)
     const driver = await openDriver()

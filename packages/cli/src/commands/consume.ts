@@ -145,6 +145,8 @@ async function show(session: Session, { source, isOwn }: From, options: Options,
     signal.removeEventListener('abort', stop)
     ended.abort()
     await deliveries.return()
+    // Else it would collect for nobody until it expires.
+    if (isOwn) await bus.inspector?.remove?.(source)
   }
   return shown
 }

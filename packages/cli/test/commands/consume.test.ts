@@ -56,6 +56,8 @@ test('[--follow] listens to a topic with a subscription of its own, until SIGINT
   expect(await command.ended).toBe(0)
   expect(command.err).toBe('')
   expect(await readyIn(bus, 'news.others')).toBeGreaterThan(0)
+  const left = (await bus.inspector!.queues!()).map(({ name }) => name)
+  expect(left).toEqual(['news.others', 'news.others.dead-letter'])
 })
 
 test('[--follow --ack] goes on after the queue was empty; [--limit] ends it', async () => {
