@@ -8,17 +8,17 @@ import type { FilterOptions } from './dead-letters-show.ts'
 import { listLetters, showLetter } from './dead-letters-show.ts'
 
 const about = `
-NAME is a queue, or a topic with --subscription. Its dead letters lie in the queue
-NAME.dead-letter or TOPIC.SUBSCRIPTION.dead-letter. While a command runs, they are in
-its hands; what it does not move is back in its place afterwards.
+NAME is a queue, or a topic with --subscription. Its dead letters lie in the
+queue NAME.dead-letter or TOPIC.SUBSCRIPTION.dead-letter. While a command runs,
+they are in its hands; what it does not move is back in its place afterwards.
 
 Examples:
   chasqui dead-letters list orders --error handler-timeout --since 2h
   chasqui dead-letters show orders 5f0c1f0e-...
-  chasqui dead-letters redrive orders --error handler-timeout --rate 50 --dry-run
+  chasqui dead-letters redrive orders --error handler-timeout --dry-run
   chasqui dead-letters redrive order.placed --subscription billing --yes
   chasqui dead-letters edit orders 5f0c1f0e-... --body '{"amount":10}'
-  chasqui dead-letters discard orders --type orders.test --by ana --audit audit.jsonl
+  chasqui dead-letters discard orders --type test --by ana --audit audit.jsonl
 `
 
 /** @param ended is told the exit code where it is not 0 though nothing threw */
@@ -47,9 +47,9 @@ function showCommand(): Command {
 
 function redriveCommand(ended: (exitCode: number) => void): Command {
   const notes = `
-Letters go back as they were sent, in their order, and their attempts count from one.
-One that cannot be sent stays; the exit code is 1 then. Run it again after an
-interruption: it goes on where it ended.
+Letters go back as they were sent, in their order, and their attempts count from
+one. One that cannot be sent stays; the exit code is 1 then. Run it again after
+an interruption: it goes on where it ended.
 `
   return addSessionOptions(moving(filtering(named('redrive', 'Send dead letters back to where they failed.'))))
     .addHelpText('after', notes)

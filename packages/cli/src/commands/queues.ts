@@ -34,6 +34,7 @@ export function queuesCommand(): Command {
   const command = new Command('queues')
     .description('Show the queues: what waits in them, who consumes, how fast they move.')
     .argument('[names...]', 'only these; a name that does not exist is a failure')
+    .option('--all', "also Chasqui's own queues, and each lane by itself")
     .addOption(
       new Option('--watch [seconds]', 'again every so many seconds, until Ctrl-C').argParser(seconds).preset(2),
     )

@@ -39,6 +39,21 @@ test('without names lists all queues of the directory, also while another proces
   expect(table[0]).toMatch(/^QUEUE +READY +DELAYED +UNSETTLED +CONSUMERS .*OLDEST$/)
 })
 
+test("[--all] shows the lanes of a queue, and Chasqui's own queues, which else are counted only", async () => {
+  const { bus, url } = await openProgram()
+  for (const queue of ['orders.lane-0', 'orders.lane-1', 'orders.lane-members']) await bus.declare([{ queue, durable: false }])
+  const short = await CommandLine.run(['queues', '--url', url])
+  expect(short.out).toMatch(
+    /^QUEUE +LANES .*\norders +2 +0 .*\n\n1 more are Chasqui's own, with 0 messages; --all shows/,
+  )
+  const all = await CommandLine.run(['queues', '--all', '--json', '--url', url])
+  const names = all.out
+    .trim()
+    .split('\n')
+    .map(line => JSON.parse(line).name)
+  expect(names).toEqual(expect.arrayContaining(['orders.lane-0', 'orders.lane-1', 'orders.lane-members']))
+})
+
 test('a queue that is not there: a sentence and its code, exit code 1', async () => {
   const { url } = await openProgram()
   const plain = await CommandLine.run(['queues', 'nowhere', '--url', url])
