@@ -36,6 +36,8 @@ const maxLook = 2000
 const takingWindow = 100
 /** After so long without a message the engine is asked whether any waits, in milliseconds. */
 const quietMs = 250
+/** How often it may say that some do and give none: then they are not for us. */
+const patience = 40
 
 const notes = `
 --peek holds messages while the command runs and gives them back in their order.
@@ -134,7 +136,9 @@ async function show(session: Session, { source, isOwn }: From, options: Options,
   let shown = 0
   try {
     while (shown < most) {
-      const delivery = await nextOf(deliveries, () => isEmpty(bus, source, options), ended)
+      const delivery = options.follow
+        ? ((await deliveries.next()).value ?? undefined)
+        : await nextOf(deliveries, () => waitingIn(bus, source), ended)
       if (delivery === undefined) break
       // What nobody has seen stays: it goes back when the loop ends.
       if (!(await print(output, delivery))) break
@@ -151,29 +155,36 @@ async function show(session: Session, { source, isOwn }: From, options: Options,
   return shown
 }
 
-/** The next delivery; `undefined` when the loop has ended or nothing waits. */
+/** The next delivery; `undefined` when the loop has ended or nothing waits (`waiting` resolves to 0). */
 async function nextOf(
   deliveries: AsyncGenerator<Delivery<unknown>, void, void>,
-  isOver: () => Promise<boolean>,
+  waiting: () => Promise<number>,
   ended: AbortController,
 ): Promise<Delivery<unknown> | undefined> {
   const next = deliveries.next().then(({ value }) => value ?? undefined)
-  for (;;) {
+  for (let looks = 0; ; looks++) {
     const quiet = Promise.withResolvers<'quiet'>()
     const timer = setTimeout(() => quiet.resolve('quiet'), quietMs)
     const first = await Promise.race([next, quiet.promise]).finally(() => clearTimeout(timer))
     if (first !== 'quiet') return first
-    if (await isOver()) {
-      // What came in the meantime is still shown.
+    const ready = await waiting()
+    if (ready === 0) {
       ended.abort()
       return await next
     }
+    if (looks >= patience) throw heldBack(ready)
   }
 }
 
-async function isEmpty(bus: Bus, source: Source, { follow }: Options): Promise<boolean> {
-  if (follow) return false
-  return ((await bus.inspector?.depth(source))?.ready ?? 0) === 0
+async function waitingIn(bus: Bus, source: Source): Promise<number> {
+  return (await bus.inspector?.depth(source))?.ready ?? 0
+}
+
+function heldBack(ready: number): ChasquiError {
+  return new ChasquiError(
+    'destination-in-use',
+    `${count(ready)} ${ready === 1 ? 'message waits' : 'messages wait'} and none comes: another consumer has them in order. Stop it, or look with \`chasqui queues\`.`,
+  )
 }
 
 function print(output: Output, delivery: Delivery<unknown>): Promise<boolean> {

@@ -1,6 +1,7 @@
 /** The commands on a real RabbitMQ, whose list of queues is off and whose queues have lanes. */
 import { randomUUID } from 'node:crypto'
 import { connect } from '@chasqui/amqp/client'
+import { connect as connectBus } from '@chasqui/core'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { CommandLine } from '../command-line.ts'
 
@@ -69,6 +70,24 @@ describe.runIf(brokerUrl)('on RabbitMQ', () => {
     await CommandLine.run(['send', name, '-', '--url', brokerUrl], lines.join('\n'))
     expect(bodies((await chasqui('consume', name, '--peek', '--limit', '50', '--json')).out)).toHaveLength(50)
     expect(bodies((await chasqui('consume', name, '--ack', '--json')).out).map(String)).toEqual(lines)
+  })
+
+  test('what an ordered consumer has is not waited for without end', { timeout: 90_000 }, async () => {
+    const name = ownName()
+    const bus = await connectBus(brokerUrl, { logger: false })
+    onTestFinished(() => bus.close({ deadlineMs: 0 }))
+    const started = Promise.withResolvers<void>()
+    const never = new Promise<void>(() => undefined)
+    const handler = () => {
+      started.resolve()
+      return never
+    }
+    await bus.handle(name, handler, { ordered: true, lanes: 1, window: 1 })
+    for (const id of [1, 2]) await bus.send(name, { id })
+    await started.promise
+    const { code, err } = await chasqui('consume', name, '--peek')
+    expect(code).toBe(1)
+    expect(err).toMatch(/^chasqui: 1 message waits and none comes: another consumer has them in order\./)
   })
 
   test('the list of all queues wants the management plugin, and says so', async () => {

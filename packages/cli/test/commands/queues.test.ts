@@ -41,7 +41,8 @@ test('without names lists all queues of the directory, also while another proces
 
 test("[--all] shows the lanes of a queue, and Chasqui's own queues, which else are counted only", async () => {
   const { bus, url } = await openProgram()
-  for (const queue of ['orders.lane-0', 'orders.lane-1', 'orders.lane-members']) await bus.declare([{ queue, durable: false }])
+  for (const queue of ['orders.lane-0', 'orders.lane-1', 'orders.lane-members'])
+    await bus.declare([{ queue, durable: false }])
   const short = await CommandLine.run(['queues', '--url', url])
   expect(short.out).toMatch(
     /^QUEUE +LANES .*\norders +2 +0 .*\n\n1 more are Chasqui's own, with 0 messages; --all shows/,
