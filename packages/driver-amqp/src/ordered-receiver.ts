@@ -6,10 +6,12 @@
 
 import type { Connection } from '@chasqui/amqp/client'
 import type { ChasquiError, Outcome, Receiver, ReceiverOptions, Sink, Source } from '@chasqui/driver'
+import { depthsOf } from './depth.ts'
 import { Lane } from './lane.ts'
 import { Members } from './members.ts'
 import { laneQueues, membersQueue, queueOf } from './queue-names.ts'
 import { AmqpReceiver, checkedWindow, type ReceiverHost } from './receiver.ts'
+import { Scratch } from './scratch.ts'
 import { judge } from './share.ts'
 
 /** How often a member looks whether the lanes are shared evenly, in milliseconds. */
@@ -95,6 +97,15 @@ export class OrderedReceiver implements Receiver {
 
   settle(lane: string, epoch: number, tags: readonly number[], outcome: Outcome): Promise<'done' | 'stale'> {
     return this.#lanes.get(lane)?.settle(epoch, tags, outcome) ?? stale
+  }
+
+  async waiting(): Promise<number> {
+    const connection = this.#host.connection()
+    if (connection === undefined) return 0
+    const depths = await Scratch.with(connection, scratch => depthsOf(scratch, [...this.#lanes.keys()]))
+    // One that nobody consumes from should be ours, however alive our consumer looks.
+    const ours = depths.filter(({ name, consumers }) => consumers === 0 || this.#lanes.get(name)!.isActive)
+    return ours.reduce((sum, { ready }) => sum + ready, 0)
   }
 
   async stop(): Promise<void> {

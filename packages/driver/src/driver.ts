@@ -41,6 +41,11 @@ export interface Receiver {
   settle(lane: string, epoch: number, tags: readonly number[], outcome: Outcome): Promise<'done' | 'stale'>
   /** Sends `out` and acknowledges `tags` in one step that happens as a whole or not at all. */
   transfer?(lane: string, epoch: number, tags: readonly number[], out: readonly Outgoing[]): Promise<'done' | 'stale'>
+  /**
+   * How many messages wait that this receiver should get. Only where that may be fewer than wait in the source: of a lane that another
+   * owns it gets none.
+   */
+  waiting?(): Promise<number>
   /** No delivery after this resolves; what is unsettled goes back to the engine. May be called twice. */
   stop(): Promise<void>
 }

@@ -105,6 +105,23 @@ describe.runIf(brokerUrl)('lanes', () => {
     expect(await (await openDriver()).inspector?.depth({ kind: 'queue', name })).toEqual({ ready: 40, consumers: 0 })
   })
 
+  test('[waiting] tells of the lanes that are ours: who stands by for a lane misses nothing of it', async () => {
+    const name = uniqueName(...endings)
+    const source = { kind: 'queue', name } as const
+    const [first, second] = [await openDriver(), await openDriver()]
+    for (const driver of [first, second]) await driver.declare({ destinations: [queue(name, 1)] }, create)
+    const [owning, standing] = [new Collector(), new Collector()]
+    const owner = await first.receive(source, owning, { window: 5, order: 'strict' })
+    await first.send(keyed(name, 1, 20), inSeconds(10))
+    await poll(() => expect(owning.items).toHaveLength(5))
+    const standby = await second.receive(source, standing, { window: 5, order: 'strict' })
+    await poll(async () => expect(await owner.waiting!()).toBeGreaterThan(0))
+    expect(await standby.waiting!()).toBe(0)
+    await owner.stop()
+    await poll(() => expect(standing.items).toHaveLength(5))
+    await poll(async () => expect(await standby.waiting!()).toBeGreaterThan(0))
+  })
+
   test('[lanes] their number is fixed: another is refused, none takes what is there, and looks find it', async () => {
     const name = uniqueName(...endings)
     const first = await openDriver()

@@ -224,16 +224,20 @@ export class MessageConsumer implements Consumer, Sink {
     const { inspector } = driver
     if (inspector === undefined) return
     this.#stall = new StallWatch({
-      source: scope.source,
       sourceName: this.name,
       stallMs: settings.stallMs,
-      inspector,
       events: this.#events,
       ready: () => this.#state === 'running' && driver.state === 'up' && (this.#loop.hungry || !this.#intake.isOpen),
       progress: () => this.#loop.progress,
       broken: () => !this.#intake.isOpen,
-      // Where another consumer owns the order, waiting messages may be that one's.
-      ours: depth => !this.#ordered || depth.consumers <= (settings.wanted.lanes ?? 1),
+      waiting: async () => {
+        const own = await this.#intake.waiting()
+        if (own !== undefined) return own > 0
+        const depth = await inspector.depth(scope.source)
+        if (depth === undefined || depth.ready === 0) return false
+        // Where another consumer has the key or the turn, waiting messages may be that one's.
+        return !this.#ordered || depth.consumers <= 1
+      },
       rebuild: () => this.#turn(() => this.#rebuild()),
     })
   }

@@ -61,6 +61,11 @@ export class Intake {
     attach(receiver)
   }
 
+  /** How many messages wait for the receiver; `undefined` where that is all that wait in the source. */
+  async waiting(): Promise<number | undefined> {
+    return await this.#receiver?.waiting?.()
+  }
+
   /** Fetches nothing more until `resume`. */
   async pause(): Promise<void> {
     this.#paused = true

@@ -4,14 +4,11 @@
  * of times. A handler that runs, however long, is progress; its limit is `timeoutMs`. An engine that does not answer for `stallMs` (its
  * process stands still) makes the consumer unhealthy too; rebuilding would not help there.
  */
-import type { Inspector, QueueDepth, Source } from '@chasqui/driver'
 import type { EventHub } from '../observe/events.ts'
 
 export interface StallParts {
-  readonly source: Source
   readonly sourceName: string
   readonly stallMs: number
-  readonly inspector: Inspector
   readonly events: EventHub
   /** True while the consumer should get messages: it runs, its engine is up, nothing of its own keeps it from taking more. */
   readonly ready: () => boolean
@@ -19,8 +16,8 @@ export interface StallParts {
   readonly broken: () => boolean
   /** Changes with everything that begins or ends. */
   readonly progress: () => number
-  /** Whether messages that wait are this consumer's to take, and not held up by another that keeps their order. */
-  readonly ours: (depth: QueueDepth) => boolean
+  /** Whether there are messages that wait for this consumer, and not for another that keeps their order. Rejects as the engine does. */
+  readonly waiting: () => Promise<boolean>
   readonly rebuild: () => Promise<void>
 }
 
@@ -84,7 +81,7 @@ export class StallWatch {
   }
 
   async #isIdle(): Promise<boolean> {
-    const { ready, broken, progress, inspector, source, ours } = this.#parts
+    const { ready, broken, progress, waiting } = this.#parts
     const before = progress()
     if (before !== this.#progress) {
       this.#progress = before
@@ -93,8 +90,7 @@ export class StallWatch {
     }
     if (!ready()) return false
     if (broken()) return true
-    const depth = await inspector.depth(source)
-    return depth !== undefined && depth.ready > 0 && ours(depth) && progress() === before && ready()
+    return (await waiting()) && progress() === before && ready()
   }
 
   #recovered(): void {
