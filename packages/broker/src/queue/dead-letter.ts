@@ -4,7 +4,7 @@
  */
 import { AmqpError, type BasicProperties, encodeProperties, type FieldTable, type FieldValue } from '@chasqui/amqp'
 import type { BrokerMessage } from '../message.ts'
-import type { DeathReason } from './queue.ts'
+import type { DeathReason } from './queue-host.ts'
 
 /** A message made of another with some of its properties changed; they are encoded only when somebody needs bytes. */
 export class DerivedMessage implements BrokerMessage {

@@ -9,45 +9,13 @@
  */
 import type { FieldTable } from '@chasqui/amqp'
 import type { QueueSettings } from './arguments.ts'
+import { Backlog } from './backlog.ts'
 import type { Consumer } from './consumer.ts'
 import { DelayedList } from './delayed-list.ts'
 import { type Envelope, Item } from './item.ts'
-import { KeyLock } from './key-lock.ts'
-import { PriorityList } from './priority-list.ts'
-import { ReadyList } from './ready-list.ts'
+import type { QueueHost } from './queue-host.ts'
 import { Rotation } from './rotation.ts'
 import { Traffic } from './traffic.ts'
-
-/** Why a message leaves a queue unconsumed, in RabbitMQ's words for `x-death`. */
-export type DeathReason = 'rejected' | 'maxlen' | 'delivery_limit' | 'expired'
-
-/** What a queue asks of its virtual host. */
-export interface QueueHost {
-  /** The queue has something to hand out: call its `dispatch` soon. */
-  wake(queue: Queue): void
-  /** The item is done with: free its content, note it in the store. */
-  settled(queue: Queue, item: Item): void
-  /** The item leaves unconsumed: publish it to the dead letter exchange, then settle it. */
-  died(queue: Queue, item: Item, reason: DeathReason): void
-  /** The item is being handed out; the store may note it. */
-  handedOut(queue: Queue, item: Item): void
-  /** The item came back; the store may note it. */
-  cameBack(queue: Queue, item: Item): void
-  /** Brings the item's content back into memory; false when it cannot be read, and the item is lost to this queue. */
-  load(item: Item): boolean
-  /** The message's key; the empty one where it has none. */
-  keyOf(item: Item): string
-  /** The message's priority; 0 where it has none. */
-  priorityOf(item: Item): number
-  /** The message's id. */
-  idOf(item: Item): string | undefined
-  /** Milliseconds since the epoch. */
-  now(): number
-  /** Call the queue's `ring` at that moment, or soon after. */
-  alarm(queue: Queue, at: number): void
-  /** Nobody has used the queue for as long as `x-expires` says. */
-  unused(queue: Queue): void
-}
 
 /** Deliveries in one turn of one queue; then others come first. */
 const turnDeliveries = 512
@@ -65,7 +33,7 @@ export class Queue {
   readonly owner: object | undefined
   readonly arguments: FieldTable
   readonly settings: QueueSettings
-  readonly ready: ReadyList
+  readonly backlog: Backlog
   readonly traffic = new Traffic()
   readonly consumers: Consumer[] = []
   /** An exclusive consumer holds it. */
@@ -75,16 +43,12 @@ export class Queue {
   unsettled = 0
   /** Waits in the virtual host's list of queues to be dispatched. */
   awake = false
-  /** Bytes of the bodies of waiting messages. */
-  readyBytes = 0
   /** When the host rings, in milliseconds since the epoch. */
   alarmAt = Number.POSITIVE_INFINITY
   readonly #host: QueueHost
   /** What is not due yet. */
   readonly #delayed = new DelayedList()
   #hasUnreadIds = false
-  /** Present once a consumer has asked for order. */
-  #lock: KeyLock | undefined
   /** Some message of it may expire. */
   #mayExpire = false
   #lastUsed = 0
@@ -112,10 +76,7 @@ export class Queue {
     this.owner = declared.owner
     this.arguments = declared.arguments
     this.settings = declared.settings
-    this.ready =
-      declared.settings.maxPriority === undefined
-        ? new ReadyList()
-        : new PriorityList(declared.settings.maxPriority + 1)
+    this.backlog = new Backlog(declared.settings.maxPriority)
     this.#host = host
     this.#bounded = declared.settings.maxLength !== undefined || declared.settings.maxBytes !== undefined
     if (declared.settings.expiresMs !== undefined) this.used()
@@ -123,7 +84,7 @@ export class Queue {
 
   /** Messages that wait for a consumer, also those behind their key. */
   get length(): number {
-    return this.#lock === undefined ? this.ready.length : this.ready.length + this.#lock.waiting
+    return this.backlog.length
   }
 
   /** Messages that are not due yet. */
@@ -146,7 +107,7 @@ export class Queue {
     const { maxLength, maxBytes } = this.settings
     return (
       (maxLength !== undefined && this.length + messages >= maxLength) ||
-      (maxBytes !== undefined && this.readyBytes + bytes >= maxBytes)
+      (maxBytes !== undefined && this.backlog.bytes + bytes >= maxBytes)
     )
   }
 
@@ -166,8 +127,7 @@ export class Queue {
       this.#expire(item, now)
       mayWait = item.expiresAt > now
     }
-    this.ready.push(item)
-    this.readyBytes += envelope.bodyBytes
+    this.backlog.push(item)
     // A time to live of 0: whoever is ready gets it, or nobody (RabbitMQ, "Time-To-Live and Expiration").
     if (!mayWait && this.#rotation.length > 0) this.#handOut(false)
     if (this.#bounded && this.#overflows()) {
@@ -193,24 +153,23 @@ export class Queue {
       return
     }
     this.#expire(item, Math.max(publishedAt, envelope.notBefore))
-    this.ready.push(item)
-    this.readyBytes += envelope.bodyBytes
+    this.backlog.push(item)
   }
 
   /** Everything that the store kept is there: puts in order what a rewritten segment brought late. */
   restored(): void {
-    this.#watchHead()
     const prioritized = this.settings.maxPriority !== undefined
     if (prioritized) this.each(item => this.#setLevel(item))
-    if (!this.#disordered && !prioritized) return
+    if (this.#disordered || prioritized) {
+      for (const item of this.backlog.clear().sort((a, b) => a.position - b.position)) this.backlog.push(item)
+    }
     this.#disordered = false
-    for (const item of this.ready.clear().sort((a, b) => a.position - b.position)) this.ready.push(item)
+    this.#watchHead()
   }
 
   /** Calls `visit` for each message that waits or is delayed, in no order. */
   each(visit: (item: Item) => void): void {
-    this.ready.each(visit)
-    this.#lock?.each(visit)
+    this.backlog.each(visit)
     this.#delayed.each(visit)
   }
 
@@ -218,11 +177,10 @@ export class Queue {
   remove(fits: (item: Item) => boolean): Item[] {
     const removed: Item[] = []
     const delayed = this.#delayed.remove(fits)
-    for (const item of this.ready.clear()) {
+    for (const item of this.backlog.clear()) {
       if (fits(item)) removed.push(item)
-      else this.ready.push(item)
+      else this.backlog.push(item)
     }
-    for (const item of removed) this.readyBytes -= item.envelope.bodyBytes
     removed.push(...delayed)
     return removed
   }
@@ -239,9 +197,8 @@ export class Queue {
 
   #take(): Item | undefined {
     for (;;) {
-      const item = this.#shift() ?? this.#lock?.steal()
+      const item = this.backlog.takeAny()
       if (item === undefined) return undefined
-      this.readyBytes -= item.envelope.bodyBytes
       if (item.envelope.message === undefined && !this.#host.load(item)) continue
       this.unsettled++
       this.traffic.delivered++
@@ -252,20 +209,20 @@ export class Queue {
   /** A delivered item is done with. */
   settle(item: Item): void {
     this.unsettled--
-    if (this.#lock !== undefined) this.#release(item)
+    this.#release(item)
     this.#host.settled(this, item)
   }
 
   /** A delivered item is done with, and the host knows. */
   release(item: Item): void {
     this.unsettled--
-    if (this.#lock !== undefined) this.#release(item)
+    this.#release(item)
   }
 
   /** A delivered item is refused for good. */
   reject(item: Item): void {
     this.unsettled--
-    if (this.#lock !== undefined) this.#release(item)
+    this.#release(item)
     if (this.deleted) this.#host.settled(this, item)
     else this.#host.died(this, item, 'rejected')
   }
@@ -275,7 +232,7 @@ export class Queue {
     this.unsettled--
     this.traffic.delivered--
     this.#putBack(item)
-    if (this.#lock !== undefined) this.#release(item)
+    this.#release(item)
   }
 
   /** A delivered item goes back to its place. `counted`: it counts as a failed attempt. */
@@ -288,19 +245,19 @@ export class Queue {
       return
     }
     if (item.expiresAt > 0 && item.expiresAt <= this.#host.now()) {
-      if (this.#lock !== undefined) this.#release(item)
+      this.#release(item)
       this.#host.died(this, item, 'expired')
       return
     }
     const limit = this.settings.deliveryLimit
     if (limit !== undefined && item.returns > limit) {
-      if (this.#lock !== undefined) this.#release(item)
+      this.#release(item)
       this.#host.died(this, item, 'delivery_limit')
       return
     }
     this.#host.cameBack(this, item)
     this.#putBack(item)
-    if (this.#lock !== undefined) this.#release(item)
+    this.#release(item)
   }
 
   /** Takes the message of this id out while it is delayed; false where there is none. */
@@ -336,13 +293,12 @@ export class Queue {
     for (let item = this.#delayed.shift(now); item !== undefined; item = this.#delayed.shift(now)) {
       item.position = ++this.#position
       this.#expire(item, now)
-      this.ready.push(item)
-      this.readyBytes += item.envelope.bodyBytes
+      this.backlog.push(item)
     }
     const next = this.#delayed.nextDue
     if (next !== undefined) this.#wakeAt(next)
     if (this.#mayExpire) this.#dropExpired()
-    if (!this.awake && this.ready.length > 0 && this.#rotation.length > 0) this.#host.wake(this)
+    if (!this.awake && this.backlog.ready > 0 && this.#rotation.length > 0) this.#host.wake(this)
   }
 
   /** Everything goes, also what is delayed: the queue is being deleted. */
@@ -353,15 +309,13 @@ export class Queue {
 
   /** Empties the waiting part; the number of messages that went. */
   purge(): number {
-    const items = this.ready.clear()
-    if (this.#lock !== undefined) items.push(...this.#lock.clear())
-    this.readyBytes = 0
+    const items = this.backlog.clear()
     for (const item of items) this.#host.settled(this, item)
     return items.length
   }
 
   addConsumer(consumer: Consumer): void {
-    if (consumer.order !== 'none') this.#lock ??= new KeyLock()
+    if (consumer.order !== 'none') this.backlog.keepOrder()
     this.consumers.push(consumer)
     this.offer(consumer)
   }
@@ -422,16 +376,9 @@ export class Queue {
 
   /** Takes the first message out whose key nobody holds. */
   #claim(order: 'key' | 'strict'): Item | undefined {
-    const lock = this.#lock!
-    if (!lock.open(order)) return undefined
-    for (let item = this.ready.shift(); item !== undefined; item = this.ready.shift()) {
-      if (order === 'key' && !lock.claim(item, this.#host.keyOf(item))) continue
-      if (order === 'strict') {
-        const next = lock.left(item)
-        if (next !== undefined) this.ready.giveBack(next)
-        lock.claimAll(item)
-      }
-      this.readyBytes -= item.envelope.bodyBytes
+    for (;;) {
+      const item = this.backlog.claim(order, this.#keyOf)
+      if (item === undefined) return undefined
       if (item.envelope.message === undefined && !this.#host.load(item)) {
         this.#release(item)
         continue
@@ -440,23 +387,13 @@ export class Queue {
       this.traffic.delivered++
       return item
     }
-    return undefined
   }
 
-  /** The first of those that are ready, for somebody who claims no key. */
-  #shift(): Item | undefined {
-    const item = this.ready.shift()
-    if (item === undefined || this.#lock === undefined) return item
-    const next = this.#lock.left(item)
-    if (next !== undefined) this.ready.giveBack(next)
-    return item
-  }
+  readonly #keyOf = (item: Item): string => this.#host.keyOf(item)
 
   /** The item's key is free again. */
   #release(item: Item): void {
-    const next = this.#lock!.release(item)
-    if (next !== undefined) this.ready.giveBack(next)
-    if (!this.awake && this.ready.length > 0 && this.#rotation.length > 0) this.#host.wake(this)
+    if (this.backlog.release(item) && !this.awake && this.#rotation.length > 0) this.#host.wake(this)
   }
 
   #delay(item: Item, id: string | undefined): void {
@@ -476,23 +413,22 @@ export class Queue {
     if (expiresAt === 0) return
     item.expiresAt = expiresAt
     this.#mayExpire = true
-    if (this.ready.length === 0) this.#wakeAt(expiresAt)
+    if (this.backlog.ready === 0 || this.settings.maxPriority !== undefined) this.#wakeAt(expiresAt)
   }
 
   /** Only at the head, as in RabbitMQ: what has expired further behind goes when it gets there. */
   #dropExpired(): void {
     const now = this.#host.now()
-    for (let head = this.ready.peek(); head !== undefined; head = this.ready.peek()) {
+    for (let head = this.backlog.peek(); head !== undefined; head = this.backlog.peek()) {
       if (head.expiresAt === 0 || head.expiresAt > now) break
-      this.#shift()
-      this.readyBytes -= head.envelope.bodyBytes
+      this.backlog.shift()
       this.#host.died(this, head, 'expired')
     }
     this.#watchHead()
   }
 
   #watchHead(): void {
-    const head = this.ready.peek()
+    const head = this.backlog.peek()
     if (head !== undefined && head.expiresAt > 0) this.#wakeAt(head.expiresAt)
   }
 
@@ -503,8 +439,7 @@ export class Queue {
   }
 
   #putBack(item: Item): void {
-    this.ready.giveBack(item)
-    this.readyBytes += item.envelope.bodyBytes
+    this.backlog.giveBack(item)
     if (item.expiresAt > 0) this.#watchHead()
     if (this.#bounded) this.#dropHead()
     if (!this.awake && this.#rotation.length > 0) this.#host.wake(this)
@@ -513,16 +448,15 @@ export class Queue {
   #overflows(): boolean {
     const { maxLength, maxBytes } = this.settings
     return (
-      (maxLength !== undefined && this.length > maxLength) || (maxBytes !== undefined && this.readyBytes > maxBytes)
+      (maxLength !== undefined && this.length > maxLength) || (maxBytes !== undefined && this.backlog.bytes > maxBytes)
     )
   }
 
   #dropHead(): void {
     if (this.settings.overflow !== 'drop-head') return
     while (this.#overflows()) {
-      const item = this.#shift() ?? this.#lock?.steal()
+      const item = this.backlog.takeAny()
       if (item === undefined) return
-      this.readyBytes -= item.envelope.bodyBytes
       this.#host.died(this, item, 'maxlen')
     }
   }

@@ -6,7 +6,8 @@ import { AmqpError, type FieldTable } from '@chasqui/amqp'
 import type { Clock } from '../clock.ts'
 import { readableProperties } from '../queue/dead-letter.ts'
 import type { Item } from '../queue/item.ts'
-import type { DeathReason, Queue, QueueHost } from '../queue/queue.ts'
+import type { Queue } from '../queue/queue.ts'
+import type { DeathReason, QueueHost } from '../queue/queue-host.ts'
 import { sentAtIn } from '../queue/timing.ts'
 import { TrafficSampler } from '../queue/traffic.ts'
 import type { ExchangeType } from '../router/exchange.ts'
@@ -141,7 +142,7 @@ export class VirtualHost implements QueueHost, RecoveryTarget {
     const queue = this.topology.queues.get(queueName)
     if (queue === undefined) return undefined
     const { publishRate, deliverRate } = queue.traffic
-    const first = queue.ready.peek()
+    const first = queue.backlog.peek()
     const sentAt = first === undefined ? undefined : this.#sentAt(first)
     return {
       ready: queue.length,
