@@ -8,13 +8,16 @@ export interface Column<Row> {
   readonly align?: 'left' | 'right'
   /** This column gives way when the table is too wide; at least `leastColumns` of it stay. Default: it does not. */
   readonly shrinks?: true
+  /** The column is left out where no row has anything in it. */
+  readonly optional?: true
 }
 
 const gap = '  '
 const leastColumns = 8
 
 /** The table, without a line end behind its last line. Lines are at most `width` wide unless no column gives way. */
-export function table<Row>(rows: readonly Row[], columns: readonly Column<Row>[], width: number): string {
+export function table<Row>(rows: readonly Row[], all: readonly Column<Row>[], width: number): string {
+  const columns = all.filter(({ optional, cell }) => !optional || rows.some(row => cell(row) !== ''))
   const lines = [
     columns.map(column => column.title),
     ...rows.map(row => columns.map(column => plain(column.cell(row)))),

@@ -18,6 +18,11 @@ test('columns are as wide as what stands in them, numbers at the right, no space
   expect(table(rows, columns, 80)).toBe('QUEUE    READY\norders  12,345\na            0')
 })
 
+test('an optional column in which nothing stands is left out', () => {
+  const optional = [columns[0], { title: 'LANES', cell: () => '', optional: true }, columns[1]] as const
+  expect(table([{ name: 'a', ready: 1 }], optional, 80)).toBe('QUEUE  READY\na          1')
+})
+
 test('what is too wide for the terminal loses the end of its names, never a number', () => {
   const rows = [{ name: 'a.very.long.name.of.a.queue', ready: 1_000_000 }]
   for (const line of table(rows, columns, 24).split('\n')) expect(line.length).toBeLessThanOrEqual(24)

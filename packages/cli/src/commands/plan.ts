@@ -58,7 +58,7 @@ const columns: readonly Column<Change>[] = [
   { title: 'ACTION', cell: ({ action }) => action },
   { title: 'KIND', cell: ({ destination }) => destination.kind },
   { title: 'NAME', cell: ({ destination }) => nameOf(destination), shrinks: true },
-  { title: 'LANES', cell: ({ destination }) => String(destination.lanes ?? ''), align: 'right' },
+  { title: 'LANES', cell: ({ destination }) => String(destination.lanes ?? ''), align: 'right', optional: true },
 ]
 
 async function run({ bus, output }: Session, needs: readonly Need[], isApplied: boolean): Promise<number> {

@@ -57,14 +57,14 @@ export function queuesCommand(): Command {
 
 const columns: readonly Column<QueueRow>[] = [
   { title: 'QUEUE', cell: queue => queue.name, shrinks: true },
-  { title: 'LANES', cell: queue => known(queue.lanes, count), align: 'right' },
+  { title: 'LANES', cell: queue => known(queue.lanes, count), align: 'right', optional: true },
   { title: 'READY', cell: queue => count(queue.ready), align: 'right' },
-  { title: 'DELAYED', cell: queue => known(queue.delayed, count), align: 'right' },
-  { title: 'UNSETTLED', cell: queue => known(queue.unsettled, count), align: 'right' },
+  { title: 'DELAYED', cell: queue => known(queue.delayed, count), align: 'right', optional: true },
+  { title: 'UNSETTLED', cell: queue => known(queue.unsettled, count), align: 'right', optional: true },
   { title: 'CONSUMERS', cell: queue => count(queue.consumers), align: 'right' },
-  { title: 'IN/S', cell: queue => known(queue.publishRate, rate), align: 'right' },
-  { title: 'OUT/S', cell: queue => known(queue.deliverRate, rate), align: 'right' },
-  { title: 'OLDEST', cell: queue => known(queue.oldestAgeMs, duration), align: 'right' },
+  { title: 'IN/S', cell: queue => known(queue.publishRate, rate), align: 'right', optional: true },
+  { title: 'OUT/S', cell: queue => known(queue.deliverRate, rate), align: 'right', optional: true },
+  { title: 'OLDEST', cell: queue => known(queue.oldestAgeMs, duration), align: 'right', optional: true },
 ]
 
 async function show(session: Session, names: readonly string[], options: Options): Promise<void> {
@@ -83,15 +83,10 @@ async function show(session: Session, names: readonly string[], options: Options
 async function showOnce({ bus, output }: Session, names: readonly string[], options: Options): Promise<void> {
   const { rows, hidden } = await rowsOf(bus, names, options)
   if (options.watch !== undefined && output.isTerminal && !output.json) output.clear()
-  await output.rows(rows, told(rows), 'There are no queues.')
+  await output.rows(rows, columns, 'There are no queues.')
   if (hidden.queues === 0 || output.json) return
   const messages = `${count(hidden.messages)} ${hidden.messages === 1 ? 'message' : 'messages'}`
   await output.line(`\n${count(hidden.queues)} more are Chasqui's own, with ${messages}; --all shows them.`)
-}
-
-/** Without the columns of which the engine tells nothing. */
-function told(rows: readonly QueueRow[]): readonly Column<QueueRow>[] {
-  return columns.filter(({ cell }) => rows.some(row => cell(row) !== ''))
 }
 
 async function rowsOf(bus: Bus, names: readonly string[], { all }: Options): Promise<QueueRows> {
