@@ -29,8 +29,10 @@ import {
 import type { VirtualHost } from '../vhost/vhost.ts'
 import type { Peer } from './access.ts'
 import { Channel, type ChannelHost } from './channel.ts'
+import { DueConfirms } from './due-confirms.ts'
 import { Handshake, offered } from './handshake.ts'
 import { Heartbeat, type HeartbeatPeer } from './heartbeat.ts'
+import { BLOCKED, CHOKED, HELD, ReadGate, SHUTTING_DOWN } from './read-gate.ts'
 import { asRefusal, closeFields } from './refusal.ts'
 
 /** Bytes that wait for the socket at which deliveries stop. */
@@ -46,12 +48,6 @@ const closeTimeoutMs = 5_000
 /** How long confirms may take to come before the broker closes all the same. Milliseconds. */
 const confirmTimeoutMs = 2_000
 
-/** Why nothing is read, as bits. */
-const BLOCKED = 1
-const HELD = 2
-const CHOKED = 4
-const SHUTTING_DOWN = 8
-
 export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
   readonly vhost: VirtualHost
   readonly writer: FrameWriter
@@ -59,17 +55,15 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
   cancelNotify = false
   readonly #socket: Socket
   readonly #reader: FrameReader
+  readonly #gate: ReadGate
   readonly #handshake: Handshake
   readonly #channels = new Map<number, Channel>()
   readonly #stopListening: (() => void)[] = []
   #state: 'shaking hands' | 'running' | 'closing' | 'closed' = 'shaking hands'
-  /** Channels with confirms to tell, and those whose confirms wait for the store. */
-  #toTell: Channel[] = []
-  #awaiting: Channel[] = []
+  readonly #confirms = new DueConfirms()
   #lastChannel: Channel | undefined
   #heartbeat: Heartbeat | undefined
   #timer: NodeJS.Timeout | undefined
-  #notReading = 0
   #held = 0
   #lagging = false
   #toldBlocked = false
@@ -78,6 +72,7 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
   constructor(socket: Socket, vhost: VirtualHost, peer: Peer, onGone: () => void) {
     this.#socket = socket
     this.vhost = vhost
+    this.#gate = new ReadGate(socket)
     this.#handshake = new Handshake(vhost.name, peer)
     this.#reader = new FrameReader(this, { frameMax: offered.frameMax, maxBodyBytes, expectProtocolHeader: true })
     this.writer = new FrameWriter(bytes => this.#write(bytes))
@@ -103,7 +98,7 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
   }
 
   get reading(): boolean {
-    return this.#notReading === 0
+    return this.#gate.open
   }
 
   /**
@@ -113,14 +108,14 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
   async shutDown(): Promise<void> {
     const closed = new Promise<void>(resolve => this.#socket.once('close', () => resolve()))
     if (this.#state === 'running') {
-      this.#stopReading(SHUTTING_DOWN)
+      this.#gate.close(SHUTTING_DOWN)
       await this.#confirmed()
       this.fail(
         AmqpError.of('connection-forced', "broker forced connection closure with reason 'shutdown'", {
           scope: 'connection',
         }),
       )
-      this.#readAgain(SHUTTING_DOWN)
+      this.#gate.lift(SHUTTING_DOWN)
     } else {
       this.#socket.destroy()
     }
@@ -176,26 +171,24 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
   // What channels ask
 
   published(): void {
-    if (this.vhost.blocked && (this.#notReading & BLOCKED) === 0) this.#block()
+    if (this.vhost.blocked && !this.#gate.has(BLOCKED)) this.#block()
   }
 
   tellLater(channel: Channel): void {
-    channel.queued = true
-    this.#toTell.push(channel)
+    this.#confirms.tellLater(channel)
   }
 
   awaitCommit(channel: Channel): void {
-    channel.awaiting = true
-    this.#awaiting.push(channel)
+    this.#confirms.awaitCommit(channel)
   }
 
   hold(): void {
     this.#held++
-    this.#stopReading(HELD)
+    this.#gate.close(HELD)
   }
 
   release(): void {
-    if (--this.#held === 0) this.#readAgain(HELD)
+    if (--this.#held === 0) this.#gate.lift(HELD)
     this.#finishTurn()
   }
 
@@ -208,13 +201,12 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
   fail(error: unknown, method?: Method): void {
     if (this.#state === 'closing' || this.#state === 'closed') return
     const refusal = asRefusal(error)
-    for (const channel of this.#toTell) channel.tellConfirms()
-    this.#toTell = []
+    this.#confirms.tell()
     this.#letGo()
     this.#state = 'closing'
     this.writer.method(0, { id: CONNECTION_CLOSE, ...closeFields(refusal, method) })
     this.writer.flush()
-    this.#readAgain(BLOCKED | HELD | CHOKED)
+    this.#gate.lift(BLOCKED | HELD | CHOKED)
     this.#destroyAfter(closeTimeoutMs)
   }
 
@@ -240,7 +232,7 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
       this.#lagging = true
       for (const channel of this.#channels.values()) channel.session.flow(false)
     }
-    if (waiting >= chokeBytes) this.#stopReading(CHOKED)
+    if (waiting >= chokeBytes) this.#gate.close(CHOKED)
     return false
   }
 
@@ -248,7 +240,7 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
     this.writer.drained()
     if (!this.#lagging) return
     this.#lagging = false
-    this.#readAgain(CHOKED)
+    this.#gate.lift(CHOKED)
     for (const channel of this.#channels.values()) channel.session.flow(true)
   }
 
@@ -268,23 +260,8 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
 
   /** The end of what one read, one sync or one release gave: everything to say leaves in one piece. */
   #finishTurn(): void {
-    if (this.#toTell.length > 0) {
-      const channels = this.#toTell
-      this.#toTell = []
-      for (const channel of channels) channel.tellConfirms()
-    }
+    this.#confirms.tell()
     this.writer.flush()
-  }
-
-  #stopReading(reason: number): void {
-    if (this.#notReading === 0) this.#socket.pause()
-    this.#notReading |= reason
-  }
-
-  #readAgain(reasons: number): void {
-    if (this.#notReading === 0) return
-    this.#notReading &= ~reasons
-    if (this.#notReading === 0) this.#socket.resume()
   }
 
   #destroyAfter(ms: number): void {
@@ -301,7 +278,7 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
     this.writer.flush()
     this.writer.close()
     this.#socket.end()
-    this.#readAgain(BLOCKED | HELD | CHOKED | SHUTTING_DOWN)
+    this.#gate.lift(BLOCKED | HELD | CHOKED | SHUTTING_DOWN)
     this.#destroyAfter(closeTimeoutMs)
   }
 
@@ -318,7 +295,7 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
     for (const channel of this.#channels.values()) channel.drop()
     this.#channels.clear()
     this.#lastChannel = undefined
-    this.#awaiting = []
+    this.#confirms.forgetWaiting()
     this.vhost.ownerGone(this)
   }
 
@@ -419,29 +396,21 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
    * below the limit.
    */
   #block(): void {
-    this.#stopReading(BLOCKED)
+    this.#gate.close(BLOCKED)
     if (this.#toldBlocked || !this.#handshake.can('connection.blocked')) return
     this.#toldBlocked = true
     this.writer.method(0, { id: CONNECTION_BLOCKED, reason: this.vhost.blockedReason })
   }
 
   #unblock(): void {
-    this.#readAgain(BLOCKED)
+    this.#gate.lift(BLOCKED)
     if (!this.#toldBlocked) return
     this.#toldBlocked = false
     this.writer.method(0, { id: CONNECTION_UNBLOCKED })
   }
 
   #onCommitted(committed: number): void {
-    if (this.#awaiting.length === 0) return
-    const channels = this.#awaiting
-    this.#awaiting = []
-    for (const channel of channels) {
-      channel.awaiting = false
-      channel.committed(committed)
-      if (channel.waiting) this.awaitCommit(channel)
-    }
-    this.#finishTurn()
+    if (this.#confirms.committed(committed)) this.#finishTurn()
   }
 
   /** Resolves when no publish of this client waits for the store, or after a while. */
@@ -454,9 +423,9 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
       }
       const timer = setTimeout(done, confirmTimeoutMs)
       const stop = this.vhost.onCommitted(() => {
-        if (this.#awaiting.length === 0) done()
+        if (this.#confirms.settled) done()
       })
-      if (this.#awaiting.length === 0) done()
+      if (this.#confirms.settled) done()
     })
   }
 }
