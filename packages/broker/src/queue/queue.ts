@@ -13,6 +13,7 @@ import { Backlog } from './backlog.ts'
 import type { Consumer } from './consumer.ts'
 import { DelayedList } from './delayed-list.ts'
 import { type Envelope, Item } from './item.ts'
+import { Limits } from './limits.ts'
 import type { QueueHost } from './queue-host.ts'
 import { Rotation } from './rotation.ts'
 import { Traffic } from './traffic.ts'
@@ -52,7 +53,7 @@ export class Queue {
   /** Some message of it may expire. */
   #mayExpire = false
   #lastUsed = 0
-  readonly #bounded: boolean
+  readonly #limits: Limits
   readonly #rotation = new Rotation()
   #disordered = false
   #position = 0
@@ -78,7 +79,7 @@ export class Queue {
     this.settings = declared.settings
     this.backlog = new Backlog(declared.settings.maxPriority)
     this.#host = host
-    this.#bounded = declared.settings.maxLength !== undefined || declared.settings.maxBytes !== undefined
+    this.#limits = new Limits(declared.settings)
     if (declared.settings.expiresMs !== undefined) this.used()
   }
 
@@ -99,16 +100,12 @@ export class Queue {
 
   /** There is a limit at which it refuses messages. */
   get mayRefuse(): boolean {
-    return this.#bounded && this.settings.overflow !== 'drop-head'
+    return this.#limits.refuses
   }
 
   /** As `full`, were so many messages of so many bytes added. For those that may refuse. */
   fullWith(messages: number, bytes: number): boolean {
-    const { maxLength, maxBytes } = this.settings
-    return (
-      (maxLength !== undefined && this.length + messages >= maxLength) ||
-      (maxBytes !== undefined && this.backlog.bytes + bytes >= maxBytes)
-    )
+    return this.#limits.reached(this.backlog, messages, bytes)
   }
 
   /** Appends a message. */
@@ -130,7 +127,7 @@ export class Queue {
     this.backlog.push(item)
     // A time to live of 0: whoever is ready gets it, or nobody (RabbitMQ, "Time-To-Live and Expiration").
     if (!mayWait && this.#rotation.length > 0) this.#handOut(false)
-    if (this.#bounded && this.#overflows()) {
+    if (this.#limits.bounded && this.#limits.exceeded(this.backlog)) {
       // Whoever is ready to take messages gets them before the limit takes them away.
       if (this.#rotation.length > 0) this.dispatch()
       this.#dropHead()
@@ -404,12 +401,7 @@ export class Queue {
 
   /** Notes when the item, which waits since then, expires. */
   #expire(item: Item, since: number): void {
-    const { messageTtlMs } = this.settings
-    let { expiresAt } = item.envelope
-    if (messageTtlMs !== undefined) {
-      const at = Math.max(1, since + messageTtlMs)
-      if (expiresAt === 0 || at < expiresAt) expiresAt = at
-    }
+    const expiresAt = this.#limits.expiresAt(since, item.envelope.expiresAt)
     if (expiresAt === 0) return
     item.expiresAt = expiresAt
     this.#mayExpire = true
@@ -441,20 +433,13 @@ export class Queue {
   #putBack(item: Item): void {
     this.backlog.giveBack(item)
     if (item.expiresAt > 0) this.#watchHead()
-    if (this.#bounded) this.#dropHead()
+    if (this.#limits.bounded) this.#dropHead()
     if (!this.awake && this.#rotation.length > 0) this.#host.wake(this)
   }
 
-  #overflows(): boolean {
-    const { maxLength, maxBytes } = this.settings
-    return (
-      (maxLength !== undefined && this.length > maxLength) || (maxBytes !== undefined && this.backlog.bytes > maxBytes)
-    )
-  }
-
   #dropHead(): void {
-    if (this.settings.overflow !== 'drop-head') return
-    while (this.#overflows()) {
+    if (this.#limits.refuses) return
+    while (this.#limits.exceeded(this.backlog)) {
       const item = this.backlog.takeAny()
       if (item === undefined) return
       this.#host.died(this, item, 'maxlen')

@@ -11,6 +11,7 @@ import type { QueueHost } from '../queue/queue-host.ts'
 import { type Destination, Exchange, type ExchangeType, exchangeTypes } from '../router/exchange.ts'
 import type { Definition, Store } from '../store/store.ts'
 import { exchangeMissing, inequivalent, preconditionFailed, queueMissing } from './refusal.ts'
+import { bindingDefinition, exchangeDefinition, queueDefinition } from './stored-definitions.ts'
 
 export interface QueueDeclaration {
   /** Empty: the broker makes one up. */
@@ -383,29 +384,4 @@ function counts(queue: Queue, commit: number) {
 
 function isExchangeType(type: string): type is ExchangeType {
   return (exchangeTypes as readonly string[]).includes(type)
-}
-
-function queueDefinition(queue: Queue): Definition {
-  return { kind: 'queue', id: queue.id, name: queue.name, autoDelete: queue.autoDelete, arguments: queue.arguments }
-}
-
-function exchangeDefinition(exchange: Exchange): Definition {
-  const { name, type, autoDelete, internal } = exchange
-  return { kind: 'exchange', name, type, autoDelete, internal, arguments: exchange.arguments }
-}
-
-function bindingDefinition(
-  source: Exchange,
-  destination: Destination,
-  routingKey: string,
-  args: FieldTable,
-): Definition {
-  return {
-    kind: 'binding',
-    source: source.name,
-    destinationKind: destination.kind,
-    destination: destination.name,
-    routingKey,
-    arguments: args,
-  }
 }
