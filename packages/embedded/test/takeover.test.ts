@@ -156,6 +156,29 @@ describe('when the owner of a directory goes', () => {
     expect(ownerOf(directory)).toBe(process.pid)
   })
 
+  it('by close, what was sent one upon the other arrives once and in its order', async () => {
+    const directory = await temporaryDirectory()
+    const first = await owner(directory)
+    const sender = await opened(`embedded:${directory}`)
+    await sender.declare({ destinations: [destination] }, { create: true })
+    const sends: Promise<readonly SendResult[]>[] = []
+    let next = 0
+    // Before it closes, while it does, and after it.
+    for (let round = 0, since = 0; since < 100; round++) {
+      if (round === 100) first.send('close')
+      if (first.exitCode !== null) since++
+      const ids = Array.from({ length: 10 }, () => String(next++))
+      sends.push(sender.send(outgoing(source, ...ids), Date.now() + timeout))
+      await new Promise(resolve => setTimeout(resolve, 1))
+    }
+    const results = (await Promise.all(sends)).flat()
+    expect(results.filter(({ ok }) => !ok)).toEqual([])
+    const sink = new Collector()
+    await sender.receive(source, sink, { window: next, order: 'none' })
+    await vi.waitFor(() => expect(sink.ids.length).toBeGreaterThanOrEqual(next), { timeout })
+    expect(sink.ids).toEqual(Array.from({ length: next }, (_, index) => String(index)))
+  })
+
   it('one of several guests is next, again and again, until the last one serves alone', async () => {
     const directory = await temporaryDirectory()
     const members = [await member(directory), await member(directory), await member(directory), await member(directory)]
