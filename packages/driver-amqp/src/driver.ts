@@ -71,8 +71,8 @@ export interface AmqpDriverOptions {
   /** Every queue there is, where the engine has a way to tell; resolves `undefined` where it has none now. */
   readonly listQueues?: (connection: Connection) => Promise<readonly QueueInfo[] | undefined>
   /**
-   * The broker confirms all that it has taken before it closes a connection because it stops (AMQP 0-9-1 reply code 320):
-   * what is unconfirmed then is sent again. Default false.
+   * The broker confirms all that it has taken before it closes a connection with the reason `'shutdown'` (AMQP 0-9-1 reply
+   * code 320): what is unconfirmed then is sent again. Default false.
    */
   readonly confirmsBeforeClosing?: boolean
   /** How many messages may be published and not confirmed. Default 4,096. */
@@ -139,7 +139,9 @@ class AmqpDriver implements Driver {
       delays: () => this.#delays,
       recreate: outgoing => this.#recreate(outgoing),
       hasNotArrived: reason =>
-        options.confirmsBeforeClosing === true && hasReplyCode(reason, replyCode.connectionForced),
+        options.confirmsBeforeClosing === true &&
+        hasReplyCode(reason, replyCode.connectionForced) &&
+        reason.replyText.endsWith("'shutdown'"),
       obstacle: () => this.#obstacle(),
     })
     this.#preparations = new DelayPreparations({

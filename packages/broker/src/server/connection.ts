@@ -109,12 +109,10 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
     const closed = new Promise<void>(resolve => this.#socket.once('close', () => resolve()))
     if (this.#state === 'running') {
       this.#gate.close(SHUTTING_DOWN)
-      await this.#confirmed()
-      this.fail(
-        AmqpError.of('connection-forced', "broker forced connection closure with reason 'shutdown'", {
-          scope: 'connection',
-        }),
-      )
+      // Clients of ours take the first for a promise: what is not confirmed by now was not taken.
+      const reason = (await this.#confirmed()) ? 'shutdown' : 'shutdown before all confirms'
+      const text = `broker forced connection closure with reason '${reason}'`
+      this.fail(AmqpError.of('connection-forced', text, { scope: 'connection' }))
       this.#gate.lift(SHUTTING_DOWN)
     } else {
       this.#socket.destroy()
@@ -413,13 +411,13 @@ export class Connection implements FrameListener, ChannelHost, HeartbeatPeer {
     if (this.#confirms.committed(committed)) this.#finishTurn()
   }
 
-  /** Resolves when no publish of this client waits for the store, or after a while. */
-  #confirmed(): Promise<void> {
+  /** Resolves to true when no publish of this client waits for the store, to false after a while. */
+  #confirmed(): Promise<boolean> {
     return new Promise(resolve => {
       const done = () => {
         clearTimeout(timer)
         stop()
-        resolve()
+        resolve(this.#confirms.settled)
       }
       const timer = setTimeout(done, confirmTimeoutMs)
       const stop = this.vhost.onCommitted(() => {
