@@ -9,7 +9,7 @@ import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { encodeProperties } from '@chasqui/amqp'
-import { Broker, type BrokerMessage, type Session } from '@chasqui/broker'
+import { Broker, type BrokerMessage, type Session, type VirtualHost } from '@chasqui/broker'
 
 const { values } = parseArgs({
   options: {
@@ -125,8 +125,32 @@ async function throughDisk(directory: string): Promise<void> {
     await publish(messages)
     while (received < messages) await nextTick()
   })
+  session.cancel('c')
+  await publish(messages)
+  session.declareQueue({ queue: 'moved', durable: true })
+  await measure('disk: deliver, transfer each to another queue', messages, () => moved(vhost, messages))
   if (!values.json) console.log(`syncs a second while publishing: ${syncsPerSecond}`)
   await broker.close()
+}
+
+/** Each message leaves `bench` for `moved` in a transfer of its own; until all are on disk. */
+async function moved(vhost: VirtualHost, count: number): Promise<void> {
+  let transferred = 0
+  const confirm = () => void transferred++
+  const copy = { ...template, routingKey: 'moved' }
+  const mover: Session = vhost.openSession({
+    owner: {},
+    onDeliveries(batch) {
+      for (const { tag } of batch) {
+        const outcome = mover.transfer([tag], [{ ...copy }])
+        if (!outcome.done) throw new Error(`not transferred: ${outcome.reason}`)
+        mover.whenCommitted(outcome.commit, confirm)
+      }
+    },
+    onCancelled() {},
+  })
+  mover.consume({ queue: 'bench', prefetch: 1000 })
+  while (transferred < count) await nextTick()
 }
 
 function diskSyncsPerSecond(directory: string): number {

@@ -29,11 +29,20 @@ export interface SessionOptions {
   onClosed?(): void
 }
 
+/** Deliveries of one consumer that follow each other; without a consumer once they are over. */
+interface Run {
+  readonly consumer: Consumer | undefined
+  readonly deliveries: OutgoingDelivery[]
+}
+
+const handedOver: Run = { consumer: undefined, deliveries: [] }
+
 export class Session extends Settler implements ConsumerSession {
   readonly user: string | undefined
   readonly #options: SessionOptions
   readonly #consumers = new Map<string, Consumer>()
-  readonly #batches = new Map<Consumer, OutgoingDelivery[]>()
+  /** What is to be handed over next, in the order of the tags, for a client takes a tag that was left out for settled. */
+  readonly #runs: Run[] = []
   #prefetch = 0
   #globalPrefetch = 0
   #flowing = true
@@ -204,9 +213,9 @@ export class Session extends Settler implements ConsumerSession {
       consumer.unsettled++
       this.consumed++
     }
-    const batch = this.#batches.get(consumer)
-    if (batch === undefined) this.#batches.set(consumer, [delivery])
-    else batch.push(delivery)
+    const last = this.#runs.at(-1)
+    if (last?.consumer === consumer) last.deliveries.push(delivery)
+    else this.#runs.push({ consumer, deliveries: [delivery] })
     this.#flushLater()
   }
 
@@ -222,23 +231,26 @@ export class Session extends Settler implements ConsumerSession {
     }
   }
 
-  /** Hands the gathered batches over. */
+  /** Hands over what was gathered. Whoever takes it may make more, and may cancel what is to follow. */
   flush(): void {
     this.#waitsForFlush = false
     if (this.#replies !== undefined && this.#flowing) {
       const replies = this.#replies.take()
       if (replies.length > 0) this.#options.onDeliveries(replies)
     }
-    for (const [consumer, batch] of this.#batches) {
-      this.#batches.delete(consumer)
-      if (consumer.noAck) for (const delivery of batch) delivery.queue.settle(delivery.item)
-      this.#options.onDeliveries(batch)
+    for (let at = 0; at < this.#runs.length; at++) {
+      const { consumer, deliveries } = this.#runs[at]!
+      this.#runs[at] = handedOver
+      if (consumer === undefined) continue
+      if (consumer.noAck) for (const delivery of deliveries) delivery.queue.settle(delivery.item)
+      this.#options.onDeliveries(deliveries)
     }
+    this.#runs.length = 0
   }
 
   /** The consumer's queue is deleted. */
   queueDeleted(consumer: Consumer): void {
-    this.#batches.delete(consumer)
+    this.#takeRuns(consumer)
     if (!this.#consumers.delete(consumer.tag)) return
     this.#options.onCancelled(consumer.tag)
   }
@@ -279,12 +291,21 @@ export class Session extends Settler implements ConsumerSession {
     for (const consumer of this.#consumers.values()) consumer.queue.offer(consumer)
   }
 
+  /** Takes out what was gathered for a consumer. */
+  #takeRuns(consumer: Consumer): OutgoingDelivery[] {
+    const taken: OutgoingDelivery[] = []
+    for (let at = 0; at < this.#runs.length; at++) {
+      const run = this.#runs[at]!
+      if (run.consumer !== consumer) continue
+      for (const delivery of run.deliveries) taken.push(delivery)
+      this.#runs[at] = handedOver
+    }
+    return taken
+  }
+
   /** What was gathered for a consumer and never left goes back as if it had not been taken. */
   #giveBackBatch(consumer: Consumer): void {
-    const batch = this.#batches.get(consumer)
-    if (batch === undefined) return
-    this.#batches.delete(consumer)
-    for (const delivery of batch) {
+    for (const delivery of this.#takeRuns(consumer)) {
       if (!consumer.noAck) {
         this.outstanding.take(delivery.tag)
         this.release(delivery)

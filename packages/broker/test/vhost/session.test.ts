@@ -30,6 +30,39 @@ describe('consuming', () => {
     ])
   })
 
+  test('[tags] of several consumers come in their order: a client takes those left out for settled', async () => {
+    const broker = await startBroker()
+    const client = openClient(broker)
+    const { session } = client
+    session.declareQueue({ queue: 'q' })
+    session.declareQueue({ queue: 'other' })
+    for (const consumerTag of ['a', 'b']) session.consume({ queue: 'q', consumerTag })
+    session.consume({ queue: 'other', consumerTag: 'c', noAck: true })
+    for (let i = 0; i < 30; i++) session.publish(message(`${i}`, { routingKey: i % 3 === 0 ? 'other' : 'q' }))
+    await dispatched()
+    expect(client.deliveries.map(d => d.tag)).toEqual(Array.from({ length: 30 }, (_, i) => i + 1))
+    for (const consumerTag of ['a', 'b', 'c']) {
+      expect(client.deliveries.filter(d => d.consumerTag === consumerTag)).toHaveLength(10)
+    }
+  })
+
+  test('[tags] a consumer that is cancelled while others get theirs gets nothing more, and it all goes back', async () => {
+    const broker = await startBroker()
+    const client = openClient(broker, ({ consumerTag }, session) => {
+      if (consumerTag === 'a' && client.deliveries.length === 1) session.cancel('b')
+    })
+    client.session.declareQueue({ queue: 'q' })
+    for (const consumerTag of ['a', 'b']) client.session.consume({ queue: 'q', consumerTag, prefetch: 5 })
+    for (let i = 0; i < 10; i++) client.session.publish(message(`${i}`, { routingKey: 'q' }))
+    await dispatched()
+    expect(client.deliveries.map(d => [d.consumerTag, bodyOf(d)])).toEqual(
+      ['0', '2', '4', '6', '8'].map(body => ['a', body]),
+    )
+    client.session.close()
+    const next = openClient(broker)
+    expect(drain(next.session, 'q').map(bodyOf)).toEqual(Array.from({ length: 10 }, (_, i) => `${i}`))
+  })
+
   test('[prefetch] each consumer has at most so many unsettled, and gets the next for each ack', async () => {
     const broker = await startBroker()
     const client = openClient(broker)

@@ -113,23 +113,32 @@ describe('[transfer] after a kill', () => {
     return { found, damage: damage.length }
   }
 
-  test('cut at any byte of the log, all of it is there or nothing', async () => {
-    const directory = temporaryDirectory()
-    const { session } = await prepared(directory)
-    const log = join(directory, 'messages', '00000001.log')
-    const before = readFileSync(log).length
-    const long = message('l'.repeat(9000), { routingKey: 'b' })
-    const outcome = session.transfer([1, 2], [toBoth('x'), message('y', { routingKey: 'a' }), long, toBoth('z')])
-    if (outcome.done) await committed(session, outcome.commit)
-    const whole = readFileSync(log).length
-    const nothing = { source: ['1', '2', '3'], a: [], b: [] }
-    const everything = { source: ['3'], a: ['x', 'y', 'z'], b: ['x', 'l'.repeat(9000), 'z'] }
-    expect((await contents(directory)).found).toEqual(everything)
-    for (let length = before; length < whole; length += length > before + 200 && length < whole - 300 ? 500 : 1) {
-      const cut = await contents(directory, path => truncateSync(path, length))
-      expect({ length, ...cut }).toEqual({ length, found: nothing, damage: 0 })
-    }
-  }, 60_000)
+  test.each<readonly [string, string, number]>([
+    ['short bodies, cut at every byte', 'l', 1],
+    ['a body that is not copied, cut at many bytes', 'l'.repeat(9000), 97],
+  ])(
+    '%s: all of it is there or nothing',
+    async (_what, body, step) => {
+      const directory = temporaryDirectory()
+      const { session } = await prepared(directory)
+      const log = join(directory, 'messages', '00000001.log')
+      const before = readFileSync(log).length
+      const outcome = session.transfer([1, 2], [toBoth('x'), message(body, { routingKey: 'b' }), toBoth('z')])
+      if (outcome.done) await committed(session, outcome.commit)
+      const whole = readFileSync(log).length
+      const nothing = { source: ['1', '2', '3'], a: [], b: [] }
+      const everything = { source: ['3'], a: ['x', 'z'], b: ['x', body, 'z'] }
+      expect((await contents(directory)).found).toEqual(everything)
+      expect(whole - before).toBeGreaterThan(150)
+      for (let length = before; length < whole; length += step) {
+        const cut = await contents(directory, path => truncateSync(path, length))
+        expect({ length, ...cut }).toEqual({ length, found: nothing, damage: 0 })
+      }
+      const last = await contents(directory, path => truncateSync(path, whole - 1))
+      expect(last).toEqual({ found: nothing, damage: 0 })
+    },
+    60_000,
+  )
 
   test('acknowledgements alone are kept, also when many fill several records', async () => {
     const directory = temporaryDirectory()
