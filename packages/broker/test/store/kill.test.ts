@@ -15,9 +15,8 @@ interface Seen {
 }
 
 /** Runs the program from this number on and kills it with SIGKILL once `confirms` more are confirmed. */
-async function runAndKill(name: string, directory: string, first: number, confirms: number): Promise<Seen> {
-  const program = new URL(name, import.meta.url).pathname
-  const child = spawn(process.execPath, ['--conditions=@chasqui/source', program, directory, String(first)], {
+async function runAndKill(program: URL, directory: string, first: number, confirms: number): Promise<Seen> {
+  const child = spawn(process.execPath, ['--conditions=@chasqui/source', program.pathname, directory, String(first)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const exit = once(child, 'exit')
@@ -42,7 +41,12 @@ test('[kill -9] while it publishes, five times: nothing confirmed is lost, order
   const deadLettered = new Set<number>()
   let next = 1
   for (let round = 0; round < 5; round++) {
-    const seen = await runAndKill('./publisher-process.ts', directory, next, 500 + round * 700)
+    const seen = await runAndKill(
+      new URL('./publisher-process.ts', import.meta.url),
+      directory,
+      next,
+      500 + round * 700,
+    )
     for (let number = next; number <= seen.confirmed; number++) confirmed.push(number)
     for (const number of seen.acknowledged) settled.add(number)
     for (const number of seen.deadLettered) deadLettered.add(number)
@@ -80,7 +84,12 @@ test('[kill -9] while it transfers, six times: each number has left with both of
   let transferred = 0
   let next = 1
   for (let round = 0; round < 6; round++) {
-    const seen = await runAndKill('./transfer-process.ts', directory, next, 100 + Math.floor(Math.random() * 1500))
+    const seen = await runAndKill(
+      new URL('./transfer-process.ts', import.meta.url),
+      directory,
+      next,
+      100 + Math.floor(Math.random() * 1500),
+    )
     for (let number = next; number <= seen.confirmed; number++) confirmed.push(number)
     transferred += seen.transferred
     next += 1_000_000
@@ -114,7 +123,7 @@ test('[kill -9] while it transfers, six times: each number has left with both of
 
 test('[kill -9] a message whose delay ends while nobody runs comes after the restart, those due later when they are due', async () => {
   const directory = temporaryDirectory()
-  const { confirmed } = await runAndKill('./transfer-process.ts', directory, 7, 200)
+  const { confirmed } = await runAndKill(new URL('./transfer-process.ts', import.meta.url), directory, 7, 200)
   let now = Date.now() + 1_800_000
   const broker = new Broker({ dataDirectory: directory, clock: { now: () => now } })
   await broker.start()
