@@ -5,24 +5,18 @@
 import type { Capabilities, Change, Driver, Inspector, Source } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
 import type { Registry } from 'prom-client'
-import { BatchConsumer } from './batch/batch-consumer.ts'
 import type { BatchOptions } from './batch/batch-options.ts'
-import { batchSettings } from './batch/batch-options.ts'
-import { Gatherer } from './batch/gatherer.ts'
 import type { BatchHandler } from './batch/handle-batch.ts'
 import type { Bodies, SendBatchOptions, SendOutcome } from './batch/send-batch.ts'
 import { sendBatch } from './batch/send-batch.ts'
 import type { Bus, Health } from './bus.ts'
 import type { Consumer } from './consume/consumer.ts'
-import { MessageConsumer } from './consume/consumer.ts'
-import type { IncomingMiddleware, Scope } from './consume/incoming.ts'
-import type { ConsumeDefaults, ConsumeOptions, ConsumeSettings, ReceiveOptions } from './consume/options.ts'
-import { consumeSettings, receiveSettings } from './consume/options.ts'
+import { Consumers } from './consume/consumers.ts'
+import type { IncomingMiddleware } from './consume/incoming.ts'
+import type { ConsumeDefaults, ConsumeOptions, ReceiveOptions } from './consume/options.ts'
 import type { Delivery } from './consume/receive.ts'
-import { ReceiveLoop } from './consume/receive.ts'
-import type { BodyOf, Route, RouteParts } from './consume/routes.ts'
-import { checkHandler, checkKind, commonDestination, Routes } from './consume/routes.ts'
-import type { Station } from './consume/station.ts'
+import type { BodyOf, Route } from './consume/routes.ts'
+import { checkHandler, checkKind, commonDestination } from './consume/routes.ts'
 import type {
   AnyContract,
   CommandContract,
@@ -44,13 +38,8 @@ import { closeOptions } from './options/connecting.ts'
 import { receiveOptions } from './options/consuming.ts'
 import { checkOptions } from './options/option.ts'
 import { Asking } from './request/asking.ts'
-import { Replies } from './request/replies.ts'
-import { sourceName } from './retry/dead-letter.ts'
-import { DeadLetterMover } from './retry/mover.ts'
-import { PutAside } from './retry/put-aside.ts'
 import type { DelayedAt } from './send/cancel.ts'
 import { cancelDelayed } from './send/cancel.ts'
-import type { Wanted } from './send/destinations.ts'
 import { Destinations } from './send/destinations.ts'
 import type { OutgoingMiddleware, Receipt } from './send/outgoing.ts'
 import { Outlets } from './send/outlet.ts'
@@ -59,9 +48,7 @@ import { closedError, Sender } from './send/sender.ts'
 import type { RequestOptions, SendOptions, StreamOptions } from './send/senders.ts'
 import type { Need } from './send/topology.ts'
 import { destinationsFor } from './send/topology.ts'
-import { Settlements } from './settle/settlement.ts'
 import type { GivenRoute } from './worker/stations.ts'
-import { checkedRoutes, routeParts, withThreads } from './worker/stations.ts'
 
 /** What a bus is put together from. */
 export interface BusParts {
@@ -90,8 +77,7 @@ export class MessageBus implements Bus {
   readonly #outlets: Outlets
   readonly #asking: Asking
   readonly #metrics: Metrics | undefined
-  readonly #consumers = new Set<MessageConsumer>()
-  readonly #loops = new Set<ReceiveLoop>()
+  readonly #consumers: Consumers
   /** Why the driver is down or blocked, as it last said. */
   #reason: string | undefined
   #downSince = 0
@@ -119,9 +105,16 @@ export class MessageBus implements Bus {
       outlets: this.#outlets,
       events,
       incoming: parts.incoming,
-      scope: name => this.#scope({ kind: 'reply', name }),
+      scope: name => this.#consumers.scope({ kind: 'reply', name }),
     })
-    this.#metrics = parts.metrics?.(() => this.#consumers)
+    this.#consumers = new Consumers({
+      ...parts,
+      destinations: this.#destinations,
+      outlets: this.#outlets,
+      asking: this.#asking,
+      refuseWhenClosing: () => this.#refuseWhenClosing(),
+    })
+    this.#metrics = parts.metrics?.(() => this.#consumers.handling)
     driver.onState(change => this.#stateChanged(change.state, change.reason))
   }
 
@@ -182,12 +175,12 @@ export class MessageBus implements Bus {
     if (isRouteList(from)) {
       const queue = commonDestination(from, kinds, 'handle()')
       const options = (second ?? {}) as ConsumeOptions
-      return this.#consume({ kind: 'queue', name: queue }, from, options, lanesOf(from), `handle('${queue}')`)
+      return this.#consumers.handle({ kind: 'queue', name: queue }, from, options, lanesOf(from), `handle('${queue}')`)
     }
     checkHandler(second, 'handle()')
     const { name, contract } = this.#origin(from, kinds, 'handle()')
     const routes = [{ contract, handler: second as GivenRoute['handler'] }]
-    return this.#consume({ kind: 'queue', name }, routes, third ?? {}, contract?.lanes, `handle('${name}')`)
+    return this.#consumers.handle({ kind: 'queue', name }, routes, third ?? {}, contract?.lanes, `handle('${name}')`)
   }
 
   async subscribe(
@@ -204,7 +197,13 @@ export class MessageBus implements Bus {
     if (!isRouteList(third)) {
       checkHandler(third, where)
       const routes = [{ contract, handler: third as GivenRoute['handler'] }]
-      return this.#consume(source, routes, options, contract?.lanes, `subscribe('${topic}', '${subscription}')`)
+      return this.#consumers.handle(
+        source,
+        routes,
+        options,
+        contract?.lanes,
+        `subscribe('${topic}', '${subscription}')`,
+      )
     }
     const common = commonDestination(third, kinds, where)
     if (common !== topic) {
@@ -213,7 +212,7 @@ export class MessageBus implements Bus {
         `${where}: the routes belong to the topic "${common}", not to "${topic}".`,
       )
     }
-    return this.#consume(source, third, options, lanesOf(third), `subscribe('${topic}', '${subscription}')`)
+    return this.#consumers.handle(source, third, options, lanesOf(third), `subscribe('${topic}', '${subscription}')`)
   }
 
   async handleBatch<C extends CommandContract | string>(
@@ -222,7 +221,7 @@ export class MessageBus implements Bus {
     options: BatchOptions = {},
   ): Promise<Consumer> {
     const { name, contract } = this.#origin(from, ['command'], 'handleBatch()')
-    return this.#consumeBatches({ kind: 'queue', name }, contract, handler, options, `handleBatch('${name}')`)
+    return this.#consumers.handleBatch({ kind: 'queue', name }, contract, handler, options, `handleBatch('${name}')`)
   }
 
   async subscribeBatch<C extends EventContract | string>(
@@ -234,7 +233,13 @@ export class MessageBus implements Bus {
     const { name: topic, contract } = this.#origin(to, ['event'], 'subscribeBatch()')
     checkSubscription(topic, subscription)
     const source: Source = { kind: 'subscription', topic, name: subscription }
-    return this.#consumeBatches(source, contract, handler, options, `subscribeBatch('${topic}', '${subscription}')`)
+    return this.#consumers.handleBatch(
+      source,
+      contract,
+      handler,
+      options,
+      `subscribeBatch('${topic}', '${subscription}')`,
+    )
   }
 
   async *receive<C extends CommandContract | EventContract | string>(
@@ -246,28 +251,10 @@ export class MessageBus implements Bus {
     const { subscription } = options
     const kinds = subscription === undefined ? (['command'] as const) : (['event'] as const)
     const { name, contract } = this.#origin(from, kinds, 'receive()')
-    const { window, wanted, signal } = receiveSettings(options, this.#parts.consume, contract?.lanes)
     if (subscription !== undefined) checkSubscription(name, subscription)
     const source: Source =
       subscription === undefined ? { kind: 'queue', name } : { kind: 'subscription', topic: name, name: subscription }
-    const routes = this.#routes([{ contract, handler: (body: unknown) => body }])
-    await this.#declare(source, wanted)
-    this.#refuseWhenClosing()
-    const scope = this.#scope(source)
-    const settlements = new Settlements(scope.sourceName, this.#events)
-    const loop = new ReceiveLoop({
-      driver: this.#driver,
-      scope,
-      routes,
-      window,
-      signal,
-      settlements,
-      mover: this.#mover(source, settlements, wanted, false),
-      events: this.#events,
-      ended: ended => this.#loops.delete(ended),
-    })
-    this.#loops.add(loop)
-    yield* loop.deliveries() as AsyncGenerator<Delivery<BodyOf<C>>, void, void>
+    yield* this.#consumers.receive(source, contract, options) as AsyncGenerator<Delivery<BodyOf<C>>, void, void>
   }
 
   async plan(needs: readonly Need[]): Promise<readonly Change[]> {
@@ -300,7 +287,7 @@ export class MessageBus implements Bus {
         ? undefined
         : (this.#reason ?? `the engine is ${state}`)
     const details = [detail('connection', reason)]
-    for (const consumer of [...this.#consumers, ...this.#loops]) details.push(detail(consumer.name, consumer.failure))
+    for (const { name, failure } of this.#consumers.all) details.push(detail(name, failure))
     return { ok: details.every(one => one.ok), details }
   }
 
@@ -337,121 +324,6 @@ export class MessageBus implements Bus {
     await this.close()
   }
 
-  async #consume(
-    source: Source,
-    handlers: readonly GivenRoute[],
-    options: ConsumeOptions,
-    lanes: number | undefined,
-    where: string,
-  ): Promise<Consumer> {
-    this.#refuseWhenClosing()
-    const checked = checkedRoutes(handlers, where)
-    const given = withThreads(checked, options)
-    const settings = consumeSettings(given, this.#parts.consume, this.capabilities, lanes, where)
-    const { timeoutMs } = settings
-    const parts = { sourceName: sourceName(source), timeoutMs, events: this.#events }
-    return this.#run(source, routeParts(checked, parts), settings)
-  }
-
-  async #consumeBatches(
-    source: Source,
-    contract: AnyContract | undefined,
-    handler: BatchHandler<never>,
-    options: BatchOptions,
-    where: string,
-  ): Promise<Consumer> {
-    this.#refuseWhenClosing()
-    if (typeof handler !== 'function') {
-      throw new ChasquiError('option-invalid', `${where} takes a function as its handler.`)
-    }
-    const settings = batchSettings(options, this.#parts.consume, this.capabilities, contract?.lanes, where)
-    const gatherer = new Gatherer({ ...settings, handler, scope: this.#scope(source), events: this.#events })
-    const routes = [{ contract, handler: gatherer.gather, station: gatherer }]
-    const consumer = await this.#run(source, routes, settings.consume)
-    return new BatchConsumer(consumer, gatherer, settings.size, where)
-  }
-
-  async #run(source: Source, handlers: readonly RouteParts[], settings: ConsumeSettings): Promise<Consumer> {
-    const routes = this.#routes(handlers)
-    await this.#declare(source, settings.wanted)
-    const stations = handlers.flatMap(({ station }) => station ?? [])
-    try {
-      for (const station of stations) await station.open()
-      this.#refuseWhenClosing()
-      return await this.#started(source, routes, settings, stations)
-    } catch (error) {
-      for (const station of stations) await station.close()
-      throw error
-    }
-  }
-
-  async #started(
-    source: Source,
-    routes: Routes,
-    settings: ConsumeSettings,
-    stations: readonly Station[],
-  ): Promise<Consumer> {
-    const scope = this.#scope(source)
-    const settlements = new Settlements(scope.sourceName, this.#events)
-    const consumer = new MessageConsumer({
-      driver: this.#driver,
-      scope,
-      routes,
-      settings,
-      settlements,
-      mover: this.#mover(source, settlements, settings.wanted, settings.faults),
-      putAside: new PutAside({
-        driver: this.#driver,
-        settlements,
-        source,
-        sendTimeoutMs: this.#parts.limits.sendTimeoutMs,
-      }),
-      replies: new Replies(this.#outlets, this.#parts.formats, this.#events, this.#asking.runs, scope.sourceName),
-      events: this.#events,
-      stations,
-      ended: ended => this.#consumers.delete(ended),
-    })
-    this.#consumers.add(consumer)
-    try {
-      await consumer.start()
-    } catch (error) {
-      this.#consumers.delete(consumer)
-      throw error
-    }
-    return consumer
-  }
-
-  #routes(handlers: ConstructorParameters<typeof Routes>[0]): Routes {
-    return new Routes(handlers, this.#parts.incoming, this.#parts.formats)
-  }
-
-  #scope(source: Source): Scope {
-    return {
-      source,
-      sourceName: sourceName(source),
-      application: this.#parts.name,
-      formats: this.#parts.formats,
-      logger: this.#parts.logger,
-      outlets: this.#outlets,
-      requests: this.#asking.requests,
-      streams: this.#asking.streams,
-    }
-  }
-
-  #mover(source: Source, settlements: Settlements, wanted: Wanted, faults: boolean): DeadLetterMover {
-    return new DeadLetterMover({
-      driver: this.#driver,
-      destinations: this.#destinations,
-      settlements,
-      events: this.#events,
-      source,
-      consumer: this.#parts.name,
-      sendTimeoutMs: this.#parts.limits.sendTimeoutMs,
-      faults,
-      create: wanted.create,
-    })
-  }
-
   /** The destination and, unless a plain name was given, the contract. */
   #origin(
     from: AnyContract | string,
@@ -472,15 +344,6 @@ export class MessageBus implements Bus {
     return { name: from.destination, contract: from }
   }
 
-  async #declare(source: Source, wanted: Wanted): Promise<void> {
-    const ready =
-      source.kind === 'subscription'
-        ? this.#destinations.subscription(source.topic, source.name, wanted)
-        : this.#destinations.queue(source.name, wanted)
-    // Looked for anew by each consumer: somebody may have deleted it since the last one started.
-    await ready.wait()
-  }
-
   #stateChanged(state: Driver['state'], reason: string | undefined): void {
     if (this.#closing !== undefined) return
     this.#reason = reason
@@ -498,9 +361,7 @@ export class MessageBus implements Bus {
 
   async #close(deadlineMs: number): Promise<void> {
     const startedAt = performance.now()
-    const consumers = [...this.#consumers].map(consumer => consumer.stop({ deadlineMs }))
-    const loops = [...this.#loops].map(loop => loop.stop(deadlineMs))
-    await Promise.all([...consumers, ...loops])
+    await this.#consumers.stop(deadlineMs)
     this.#asking.streams.end(closedError())
     const drained = this.#sender.close()
     await settledWithin(drained, deadlineMs - (performance.now() - startedAt))
