@@ -42,6 +42,8 @@ export interface Engine {
    * driver says `network`.
    */
   readonly shortLease?: { readonly options: Readonly<Record<string, unknown>>; readonly leaseMs: number }
+  /** The engine may forget what was acknowledged right before its channel closed, and hand it out again; measured, not feared. */
+  readonly forgetsLastAcks?: boolean
   /** Stops the engine and deletes what it kept. */
   close(): Promise<void>
 }
