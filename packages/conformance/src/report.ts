@@ -27,15 +27,16 @@ const words: Readonly<Record<ScenarioResult['outcome'], string>> = {
   failed: '**failed**',
 }
 
-/** A table in Markdown: a row for each scenario, a column for each driver; `-` where it has not run. */
+/** A table in Markdown: a row for each scenario, with the reports that it comes from, and a column for each driver; `-` where it has not run. */
 export function conformanceTable(scenarios: readonly Scenario[], reports: readonly DriverReport[]): string {
   const heads = reports.map(({ driver, version }) => (version === undefined ? driver : `${driver} ${version}`))
-  const rows = scenarios.map(({ number, title }) => {
+  const rows = scenarios.map(({ number, title, source }) => {
     const cells = reports.map(({ results }) => {
       const result = results.find(candidate => candidate.number === number)
       return result === undefined ? '-' : words[result.outcome]
     })
-    return `| ${[number, title, ...cells].join(' | ')} |`
+    const rule = source === undefined ? title : `${title} (${source})`
+    return `| ${[number, rule, ...cells].join(' | ')} |`
   })
   return [`| | scenario | ${heads.join(' | ')} |`, `| --- | --- |${' --- |'.repeat(heads.length)}`, ...rows].join('\n')
 }
