@@ -28,6 +28,7 @@ import { isContract } from './contract/contract.ts'
 import { checkSourceName, checkSubscription } from './contract/names.ts'
 import type { DeadLetterSource, DeadLetters } from './dead-letters/dead-letters.ts'
 import { deadLettersOf } from './dead-letters/dead-letters.ts'
+import { RunningWalks } from './dead-letters/running.ts'
 import { ownAttributes } from './encode/attributes.ts'
 import type { PipelineFormats } from './encode/pipeline-formats.ts'
 import type { EventHub, EventKind, EventListener } from './observe/events.ts'
@@ -78,6 +79,7 @@ export class MessageBus implements Bus {
   readonly #asking: Asking
   readonly #metrics: Metrics | undefined
   readonly #consumers: Consumers
+  readonly #walks = new RunningWalks()
   /** Why the driver is down or blocked, as it last said. */
   #reason: string | undefined
   #downSince = 0
@@ -275,7 +277,7 @@ export class MessageBus implements Bus {
   deadLetters(of: DeadLetterSource): DeadLetters {
     this.#refuseWhenClosing()
     const { driver, events, formats, limits, name } = this.#parts
-    return deadLettersOf({ driver, events, formats, limits, name }, of)
+    return deadLettersOf({ driver, events, formats, limits, name, running: this.#walks }, of)
   }
 
   async health(): Promise<Health> {
@@ -361,7 +363,9 @@ export class MessageBus implements Bus {
 
   async #close(deadlineMs: number): Promise<void> {
     const startedAt = performance.now()
+    const walks = settledWithin(this.#walks.end(), deadlineMs)
     await this.#consumers.stop(deadlineMs)
+    await walks
     this.#asking.streams.end(closedError())
     const drained = this.#sender.close()
     await settledWithin(drained, deadlineMs - (performance.now() - startedAt))

@@ -9,6 +9,7 @@
 import type { Capabilities } from '@chasqui/driver'
 import { ChasquiError } from '@chasqui/driver'
 import type { EventHub } from '../observe/events.ts'
+import { isLastStop } from '../retry/dead-letter.ts'
 import { notedCrashes } from '../retry/notes.ts'
 import type { PutAside } from '../retry/put-aside.ts'
 import type { Scope } from './incoming.ts'
@@ -41,12 +42,15 @@ export class Suspects {
   readonly #parts: SuspectsParts
   /** The engine's count is of this message alone. */
   readonly #exact: boolean
+  /** Dead letters come back each time that somebody looks at them, and have nowhere to go if they are given up. */
+  readonly #isLastStop: boolean
   /** The one that runs alone. */
   #alone: Work | undefined
   #waiting: Work[] = []
 
   constructor(parts: SuspectsParts) {
     this.#parts = parts
+    this.#isLastStop = isLastStop(parts.scope.sourceName)
     const { order, window } = parts.settings
     this.#exact = window === 1 || (order === 'strict' && parts.capabilities.operations.strictOrder === 'native')
   }
@@ -60,7 +64,7 @@ export class Suspects {
   takes(work: Work): boolean {
     const { redelivered, message } = work.item
     const noted = notedCrashes(message)
-    const taken = (redelivered || noted > 0) && this.#judge(work, noted)
+    const taken = !this.#isLastStop && (redelivered || noted > 0) && this.#judge(work, noted)
     if (!taken && this.#waiting.length === 0) this.#parts.intake.narrow(false)
     return taken
   }

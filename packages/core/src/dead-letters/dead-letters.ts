@@ -17,6 +17,7 @@ import type { DeadLetter, Decoding } from './letter.ts'
 import { ReadLetter, redrivenCopy } from './letter.ts'
 import type { DeadLetterMoveOptions, DeadLetterResult, MoveParts } from './move.ts'
 import { Move } from './move.ts'
+import type { RunningWalks } from './running.ts'
 import { Walk } from './walk.ts'
 
 /**
@@ -77,6 +78,7 @@ export interface LettersParts {
   readonly limits: { readonly sendTimeoutMs: number; readonly maxBodyBytes: number; readonly maxHeaderBytes: number }
   /** Who does what nobody says who does. */
   readonly name: string
+  readonly running: RunningWalks
 }
 
 /** Letters in hand beside those that are kept, while they are only looked at. */
@@ -113,11 +115,14 @@ class Letters implements DeadLetters {
     const fits = fitsOf(filter, where)
     checkOptions(deadLetterListOptions, options, where)
     const { limit = Number.POSITIVE_INFINITY, signal } = options
-    const walk = new Walk(this.#parts.driver, this.queue, Math.min(listStep, limit))
+    const { driver, running } = this.#parts
+    running.check()
+    const walk = new Walk(driver, this.queue, Math.min(listStep, limit))
+    running.add(walk)
     const stop = () => walk.interrupt()
-    if (signal?.aborted) return
     signal?.addEventListener('abort', stop, { once: true })
     try {
+      if (signal?.aborted) return
       await walk.open()
       let given = 0
       // Those that were given already, when the walk begins anew.
@@ -129,6 +134,7 @@ class Letters implements DeadLetters {
           await walk.begin()
           continue
         }
+        running.check()
         if (found.length === 0) return
         walk.keep(found)
         for (const { item } of found) {
@@ -146,6 +152,7 @@ class Letters implements DeadLetters {
     } finally {
       signal?.removeEventListener('abort', stop)
       await walk.close()
+      running.remove(walk)
     }
   }
 
@@ -188,9 +195,10 @@ class Letters implements DeadLetters {
   }
 
   #move(what: Pick<MoveParts, 'action' | 'fits' | 'copy' | 'options'>): Promise<DeadLetterResult> {
-    const { driver, events, limits, name } = this.#parts
-    return new Move({
+    const { driver, events, limits, name, running } = this.#parts
+    const move = new Move({
       driver,
+      running,
       events,
       source: this.#source,
       deadLetterQueue: this.queue,
@@ -198,7 +206,8 @@ class Letters implements DeadLetters {
       sendTimeoutMs: limits.sendTimeoutMs,
       by: what.options.by ?? name,
       ...what,
-    }).run()
+    })
+    return running.move(move.run())
   }
 }
 

@@ -16,6 +16,7 @@ import type { Fits } from './filter.ts'
 import type { Decoding } from './letter.ts'
 import { ReadLetter } from './letter.ts'
 import { Pace } from './pace.ts'
+import type { RunningWalks } from './running.ts'
 import type { Found } from './walk.ts'
 import { groupsOf, Walk } from './walk.ts'
 
@@ -58,6 +59,7 @@ export interface DeadLetterMoveOptions {
 
 export interface MoveParts {
   readonly driver: Driver
+  readonly running: RunningWalks
   readonly events: EventHub
   readonly source: Source
   readonly deadLetterQueue: string
@@ -115,21 +117,25 @@ export class Move {
   }
 
   async run(): Promise<DeadLetterResult> {
-    const { options } = this.#parts
+    const { options, running } = this.#parts
     const { signal } = options
+    running.check()
     if (signal?.aborted) throw this.#aborted(signal)
     if (options.audit !== undefined && !options.dryRun) this.#audit = await Audit.open(options.audit)
     const stop = () => this.#walk.interrupt()
     signal?.addEventListener('abort', stop, { once: true })
+    running.add(this.#walk)
     try {
       await this.#walk.open()
       await this.#go(signal)
     } finally {
       signal?.removeEventListener('abort', stop)
       await this.#walk.close()
+      running.remove(this.#walk)
       await this.#audit?.close()
     }
     if (signal?.aborted) throw this.#aborted(signal)
+    running.check()
     return { ...this.#progress(), failures: this.#failures }
   }
 

@@ -380,6 +380,41 @@ test('letters that another reader has in hand are not seen, and the operation en
   expect((await idsOf(letters.list())).length).toBe(5)
 })
 
+test('closing the bus ends what runs, with `closed`, in good order: each letter is at one place', async () => {
+  const { bus, letters, queue, driver } = await lettersIn(numbered(50))
+  const begun = Promise.withResolvers<void>()
+  const redriven = errorOf(letters.redrive({}, { ratePerSecond: 20, onProgress: () => begun.resolve() }))
+  await begun.promise
+  const closed = bus.close()
+  expect((await redriven).code).toBe('closed')
+  await closed
+  const { letters: left, messages } = await depths(driver, queue)
+  expect(left + messages).toBe(50)
+  expect((await errorOf(letters.discard({}))).code).toBe('closed')
+  expect((await errorOf(letters.list().next())).code).toBe('closed')
+})
+
+test('a list that is read while the bus closes fails as `closed` rather than to end as if that were all', async () => {
+  const { bus, letters } = await lettersIn(numbered(600))
+  const list = letters.list()
+  await list.next()
+  await bus.close()
+  const rest = async () => {
+    for await (const _ of list);
+  }
+  expect((await errorOf(rest())).code).toBe('closed')
+})
+
+test('a consumer of a dead-letter queue takes letters as they are, however often they were looked at', async () => {
+  const { bus, letters, told } = await lettersIn(numbered(5))
+  for (let look = 0; look < 7; look++) await idsOf(letters.list())
+  const handled: (string | undefined)[] = []
+  await bus.handle(letters.queue, (_, ctx) => void handled.push(ctx.id), { concurrency: 1 })
+  await eventually('all are handled', () => handled.length === 5)
+  expect(handled).toEqual(['m0', 'm1', 'm2', 'm3', 'm4'])
+  expect(ofKind(told, 'dead-letter-failed')).toEqual([])
+})
+
 test('bad input is refused with its code', async () => {
   const { bus, letters } = await lettersIn([])
   const Placed = event(ownName())
