@@ -234,8 +234,12 @@ describe.runIf(brokerUrl)('a broker of our own', () => {
       expect(await onNext.inspector!.depth({ kind: 'queue', name: own })).toBeUndefined()
       expect(told(await driver.send(toQueue(own, 'a'), inSeconds(10)))).toEqual(['ok'])
       await poll(() => expect(sink.texts).toEqual(['a']))
+      const states: string[] = []
+      driver.onState(({ state }) => void states.push(state))
       await broker.kill()
       try {
+        // What is sent before the loss is noticed is in doubt, as it must be.
+        await poll(() => expect(states).toContain('down'))
         expect(told(await driver.send(toQueue(own, 'b'), inSeconds(30)))).toEqual(['ok'])
         await poll(() => expect(sink.texts).toEqual(['a', 'b']))
         await poll(() => expect(driver.state).toBe('up'))
