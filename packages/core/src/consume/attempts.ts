@@ -167,7 +167,7 @@ export class Attempts {
 
   #failed(work: Work, attempt: Attempt, thrown: unknown): void {
     if (this.#over(work, attempt)) return
-    const error = thrown instanceof Error ? thrown : wrapped(thrown)
+    const error = isTellable(thrown) ? thrown : wrapped(thrown)
     if (this.#parts.watchers.length > 0) this.#tell(attempt, error)
     if (attempt.cancelled) this.#giveUp(work)
     else this.#parts.failed(work, attempt, error)
@@ -176,6 +176,15 @@ export class Attempts {
   #tell(attempt: Attempt, error: Error | undefined): void {
     const durationMs = performance.now() - attempt.startedAt
     for (const watcher of this.#parts.watchers) watcher.ended(durationMs, error)
+  }
+}
+
+/** An Error may have anything for a message, or a getter that throws: logs, headers and retries need text. */
+function isTellable(thrown: unknown): thrown is Error {
+  try {
+    return thrown instanceof Error && typeof `${String(thrown.message)}${String(thrown.name)}` === 'string'
+  } catch {
+    return false
   }
 }
 

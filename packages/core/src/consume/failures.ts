@@ -73,8 +73,8 @@ export class Failures {
       events.emit({ kind: 'retried', source: this.#name, id, type, attempt: work.attempt + 1, delayMs })
     }
     if (delayMs > 0) this.#later(work, delayMs)
-    // Not at once in this call: an attempt that throws synchronously would stack up a thousand deep.
-    else queueMicrotask(() => floor.again(work))
+    // Not in this turn: attempts that fail at once, many or without end, would let nothing else of the process run.
+    else setImmediate(() => floor.again(work))
   }
 
   /** Without another attempt, and without one that just failed: the message goes to the dead letters. */

@@ -51,6 +51,12 @@ export class KeyOrder implements Backlog {
   }
 
   comeBack(work: Work): void {
+    const key = this.#keyOf(work)
+    // It was drained with the others, and its followers come after it.
+    if (!this.#heads.has(key)) {
+      this.#heads.set(key, work)
+      work.last ??= work
+    }
     this.#size += 1
     this.#again.push(work)
   }

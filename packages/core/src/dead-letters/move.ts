@@ -226,8 +226,11 @@ export class Move {
 
   async #move(chosen: readonly Chosen[]): Promise<void> {
     if (chosen.length === 0) return
+    // With an audit the record comes between copy and acknowledgement: what cannot be recorded does not leave.
     const isTransferred =
-      this.#parts.copy !== undefined && this.#parts.driver.capabilities.operations.transfer !== 'unsupported'
+      this.#parts.copy !== undefined &&
+      this.#audit === undefined &&
+      this.#parts.driver.capabilities.operations.transfer !== 'unsupported'
     const gone = isTransferred ? await this.#transfer(chosen) : undefined
     if (!isTransferred && this.#parts.copy !== undefined) await this.#send(chosen)
     await this.#audit?.write(chosen.map(one => this.#record(one)))

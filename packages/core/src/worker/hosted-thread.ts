@@ -131,14 +131,24 @@ export class HostedThread {
         this.#calls.cancel(message.call)
         break
       case 'log':
-        this.#context?.log[message.level](message.fields, message.message)
+        try {
+          this.#context?.log[message.level](message.fields, message.message)
+        } catch {
+          // The user's logger failed on a line; the message and its thread have no part in that.
+        }
     }
   }
 
   async #call(message: Extract<FromThread, { kind: 'call' }>): Promise<void> {
     if (this.#context === undefined) return
     const outcome = await this.#calls.make(message, this.#context)
-    this.#worker.postMessage({ kind: 'answer', call: message.call, outcome } satisfies ToThread)
+    const answer = (told: typeof outcome) =>
+      this.#worker.postMessage({ kind: 'answer', call: message.call, outcome: told } satisfies ToThread)
+    try {
+      answer(outcome)
+    } catch (cause) {
+      answer({ ok: false, error: thrownOf(notCloneable('The reply', cause)) })
+    }
   }
 
   #finish(tell: (job: Job) => void): void {
@@ -209,11 +219,19 @@ export class HostedThread {
 
 /** Compiling leaves the `.ts` of a URL in a string as it is. */
 function builtModule(module: URL): URL {
-  if (module.protocol !== 'file:' || !/\.m?ts$/.test(module.pathname) || existsSync(fileURLToPath(module)))
-    return module
+  if (module.protocol !== 'file:' || !/\.m?ts$/.test(module.pathname) || exists(module)) return module
   const built = new URL(module)
   built.pathname = module.pathname.replace(/\.(m?)ts$/, '.$1js')
-  return existsSync(fileURLToPath(built)) ? built : module
+  return exists(built) ? built : module
+}
+
+function exists(module: URL): boolean {
+  try {
+    return existsSync(fileURLToPath(module))
+  } catch {
+    // No path of this system, such as one with an escaped slash: loading it says so.
+    return false
+  }
 }
 
 function infoOf(ctx: Context): MessageInfo {

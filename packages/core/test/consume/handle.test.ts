@@ -21,6 +21,26 @@ async function depth(bus: TestBus, queue: string): Promise<number | undefined> {
 }
 
 describe('a handler', () => {
+  test('that throws an Error without text for a message costs that message alone', async () => {
+    const bus = await memoryBus()
+    const queue = ownName()
+    const got: unknown[] = []
+    await bus.handle(
+      queue,
+      body => {
+        got.push(body)
+        if (body === 'fine') return
+        throw Object.defineProperty(new Error('unused'), 'message', { value: Object.create(null) })
+      },
+      { retry: { attempts: 1 } },
+    )
+    await bus.send(queue, 'odd')
+    await bus.send(queue, 'fine')
+    await eventually('both are handled', () => got.length === 2)
+    const [dead] = await deadLetters(bus, queue, 1)
+    expect(dead!.body).toBe('odd')
+  })
+
   test('that returns acknowledges: nothing comes back', async () => {
     const bus = await memoryBus()
     const queue = ownName()

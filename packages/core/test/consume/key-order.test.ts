@@ -46,6 +46,21 @@ describe('the backlog by key', () => {
     expect([backlog.take(), backlog.take()]).toEqual([first, undefined])
   })
 
+  test('one that was drained and comes back keeps its key: its followers wait for it', () => {
+    const backlog = keyOrder()
+    const [a1, a2, b1] = [work('a'), work('a'), work('b')]
+    for (const one of [a1, a2, b1]) backlog.push(one)
+    expect(backlog.take()).toBe(a1)
+    backlog.comeBack(a1)
+    const drained = backlog.drain()
+    expect(drained).toEqual([a1, a2, b1])
+    backlog.comeBack(a1)
+    for (const one of [a2, b1]) backlog.push(one)
+    expect([backlog.take(), backlog.take(), backlog.take()]).toEqual([a1, b1, undefined])
+    backlog.done(a1)
+    expect(backlog.take()).toBe(a2)
+  })
+
   test('one that comes back goes before all others, and its followers still wait', () => {
     const backlog = keyOrder()
     const [a1, a2, b1] = [work('a'), work('a'), work('b')]

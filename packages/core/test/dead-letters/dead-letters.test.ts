@@ -278,6 +278,9 @@ test('[audit] what cannot be put on record is not done', async () => {
   const audit = () => Promise.reject(new Error('disk full'))
   expect((await errorOf(letters.discard({}, { audit }))).message).toMatch(/disk full/)
   expect(await depths(driver, queue)).toEqual({ letters: 3, messages: 0 })
+  // A copy that was sent before is there twice rather than gone without a record.
+  expect((await errorOf(letters.redrive({}, { audit }))).code).toBe('audit-failed')
+  expect(await depths(driver, queue)).toMatchObject({ letters: 3 })
 })
 
 test('an engine that cannot move in one step: copy, confirm, acknowledge; the copy refused, the letter stays', async () => {
