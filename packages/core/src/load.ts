@@ -2,11 +2,13 @@
  * From a URL's scheme to the package that serves it, and to its `open` function. The only place that knows driver packages by
  * name; applications name those of others (`drivers`).
  */
+
 import { createRequire } from 'node:module'
 import { isAbsolute, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Driver, OpenDriver } from '@chasqui/driver'
 import { ChasquiError, isChasquiError } from '@chasqui/driver'
+import { messageOf } from './observe/message-of.ts'
 import { redactUrls } from './observe/redact.ts'
 import { nearest } from './options/option.ts'
 
@@ -150,7 +152,7 @@ export async function loadDriver(packageName: string, directory: string): Promis
     if (isChasquiError(cause)) throw cause
     throw new ChasquiError(
       'package-missing',
-      `The package ${packageName} is installed but cannot be loaded (${cause instanceof Error ? cause.message : cause}). ${remedy(packageName)}`,
+      `The package ${packageName} is installed but cannot be loaded (${messageOf(cause)}). ${remedy(packageName)}`,
       { cause, details: { package: packageName } },
     )
   }

@@ -21,7 +21,7 @@ import type { Event, RawClient } from './raw-client.ts'
 import { connected, rawChannel, serve } from './serving.ts'
 
 export const rabbitmqUrl = process.env.CHASQUI_RABBITMQ_URL ?? ''
-const rabbitmqPort = Number(new URL(rabbitmqUrl || 'amqp://absent').port || 5672)
+export const rabbitmqPort = Number(new URL(rabbitmqUrl || 'amqp://absent').port || 5672)
 
 /** One client's side of it. `name` begins the names of everything that it declares. */
 export class Dialogue {

@@ -1,6 +1,5 @@
 import {
   BASIC_ACK,
-  BASIC_CONSUME,
   BASIC_GET,
   BASIC_QOS,
   BASIC_RECOVER,
@@ -11,67 +10,32 @@ import {
   CHANNEL_OPEN,
   CONNECTION_CLOSE,
   EXCHANGE_BIND,
-  EXCHANGE_DECLARE,
   EXCHANGE_DELETE,
   type FieldTable,
   type Method,
   methodNames,
-  QUEUE_BIND,
   QUEUE_DECLARE,
   QUEUE_DECLARE_OK,
   QUEUE_DELETE,
   QUEUE_PURGE,
 } from '@chasqui/amqp'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import {
+  bind as bindBy,
+  consume as consumeAs,
+  exchange as declareExchange,
+  queue as declareQueue,
+  rabbitmqPort,
+  rabbitmqUrl,
+} from './differential.ts'
 import type { RawClient } from './raw-client.ts'
 import { connected, rawChannel, serve } from './serving.ts'
 
-const rabbitmqUrl = process.env.CHASQUI_RABBITMQ_URL ?? ''
-const rabbitmqPort = Number(new URL(rabbitmqUrl || 'amqp://absent').port || 5672)
-
-const queue = (name: string, change: object = {}): Method => ({
-  id: QUEUE_DECLARE,
-  queue: name,
-  passive: false,
-  durable: false,
-  exclusive: false,
-  autoDelete: false,
-  noWait: false,
-  arguments: {},
-  ...change,
-})
-const exchange = (name: string, type: string, change: object = {}): Method => ({
-  id: EXCHANGE_DECLARE,
-  exchange: name,
-  type,
-  passive: false,
-  durable: false,
-  autoDelete: false,
-  internal: false,
-  noWait: false,
-  arguments: {},
-  ...change,
-})
-const consume = (name: string, change: object = {}): Method => ({
-  id: BASIC_CONSUME,
-  queue: name,
-  consumerTag: 'tag',
-  noLocal: false,
-  noAck: true,
-  exclusive: false,
-  noWait: false,
-  arguments: {},
-  ...change,
-})
+const queue = (name: string, change: object = {}): Method => declareQueue(name, {}, change)
+const exchange = (name: string, type: string, change: object = {}): Method => declareExchange(name, type, {}, change)
+const consume = (name: string, change: object = {}): Method => consumeAs(name, 'tag', { noAck: true, ...change })
 const quorum = (more: FieldTable = {}) => ({ durable: true, arguments: { 'x-queue-type': 'quorum', ...more } })
-const bind = (name: string, source: string): Method => ({
-  id: QUEUE_BIND,
-  queue: name,
-  exchange: source,
-  routingKey: 'k',
-  noWait: false,
-  arguments: {},
-})
+const bind = (name: string, source: string): Method => bindBy(name, source, 'k')
 const absent = 'chasqui-differential-absent'
 
 /** Each is sent on one channel in order; the last is the wrong one. `NAME` stands for a queue and exchange of the test's own. */

@@ -181,8 +181,11 @@ export class Attempts {
 
 /** An Error may have anything for a message, or a getter that throws: logs, headers and retries need text. */
 function isTellable(thrown: unknown): thrown is Error {
+  if (!(thrown instanceof Error)) return false
   try {
-    return thrown instanceof Error && typeof `${String(thrown.message)}${String(thrown.name)}` === 'string'
+    String(thrown.message)
+    String(thrown.name)
+    return true
   } catch {
     return false
   }

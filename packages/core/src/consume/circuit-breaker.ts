@@ -4,7 +4,9 @@
  *     closed --failures within windowMs--> open --openMs--> probing --one message succeeds--> closed
  *                                           ^------------------|  it fails
  */
+
 import type { EventHub } from '../observe/events.ts'
+import { messageOf } from '../observe/message-of.ts'
 import type { RetryWhen } from '../retry/policy.ts'
 import { matcher } from '../retry/policy.ts'
 import type { Gate, Watcher } from './work.ts'
@@ -62,8 +64,7 @@ export class CircuitBreaker implements Gate, Watcher {
   /** Why nothing is handled. */
   get reason(): string | undefined {
     if (this.#state === 'closed') return undefined
-    const why = this.#error instanceof Error ? this.#error.message : String(this.#error)
-    return `the circuit is ${this.#state === 'open' ? 'open' : 'being probed'} after failures: ${why.slice(0, 200)}`
+    return `the circuit is ${this.#state === 'open' ? 'open' : 'being probed'} after failures: ${messageOf(this.#error).slice(0, 200)}`
   }
 
   began(): void {}

@@ -122,7 +122,6 @@ export class Failures {
     return maxHoldMs
   }
 
-  /** No route takes the message: dead-lettered on a queue, acknowledged and counted on a subscription. */
   /** The engine could not let it expire: it waited for its moment where messages do not. */
   expired(work: Work): void {
     const { notBefore, expiresAt } = work.item.message
@@ -135,6 +134,7 @@ export class Failures {
     )
   }
 
+  /** No route takes the message: dead-lettered on a queue, acknowledged and counted on a subscription. */
   unroutable(work: Work): void {
     const { events, scope, settlements, floor } = this.#parts
     this.#unrouted += 1

@@ -2,16 +2,19 @@
  * Receiving by hand: `for await (const delivery of bus.receive(...))`. The loop takes messages one by one, may settle them in any
  * order and at any time while it runs, and whatever is open when it is left goes back to the engine.
  */
+
 import type { Batch, ChasquiError as ChasquiErrorType, Driver, Receiver, Sink } from '@chasqui/driver'
 import { ChasquiError, isChasquiError } from '@chasqui/driver'
 import { isPromise } from '../middleware/chain.ts'
 import type { EventHub } from '../observe/events.ts'
+import { messageOf } from '../observe/message-of.ts'
 import type { DeadLetterMover } from '../retry/mover.ts'
 import { maxHoldMs } from '../retry/policy.ts'
 import type { Settlements } from '../settle/settlement.ts'
 import { notOpen, OpenDelivery, staleError } from '../settle/settlement.ts'
 import type { MessageInfo, Scope } from './incoming.ts'
 import { Attempt } from './incoming.ts'
+import { InfoView } from './info-view.ts'
 import { FifoQueue } from './queue.ts'
 import type { Routes } from './routes.ts'
 
@@ -153,7 +156,7 @@ export class ReceiveLoop implements Sink {
       return new LoopDelivery(this, open, attempt, body)
     } catch (error) {
       const code = isChasquiError(error) ? error.code : 'body-not-decodable'
-      await this.#moveAway(open, code, error instanceof Error ? error.message : String(error), error)
+      await this.#moveAway(open, code, messageOf(error), error)
       return undefined
     }
   }
@@ -239,57 +242,16 @@ export class ReceiveLoop implements Sink {
   }
 }
 
-class LoopDelivery implements Delivery<unknown> {
+class LoopDelivery extends InfoView implements Delivery<unknown> {
   readonly body: unknown
   readonly #loop: ReceiveLoop
   readonly #open: OpenDelivery
-  readonly #info: Attempt
 
-  constructor(loop: ReceiveLoop, open: OpenDelivery, info: Attempt, body: unknown) {
+  constructor(loop: ReceiveLoop, open: OpenDelivery, info: MessageInfo, body: unknown) {
+    super(info)
     this.#loop = loop
     this.#open = open
-    this.#info = info
     this.body = body
-  }
-
-  get id(): string | undefined {
-    return this.#info.id
-  }
-  get type(): string | undefined {
-    return this.#info.type
-  }
-  get key(): string | undefined {
-    return this.#info.key
-  }
-  get headers(): Readonly<Record<string, unknown>> {
-    return this.#info.headers
-  }
-  get contentType(): string | undefined {
-    return this.#info.contentType
-  }
-  get source(): string | undefined {
-    return this.#info.source
-  }
-  get destination(): string {
-    return this.#info.destination
-  }
-  get time(): Date | undefined {
-    return this.#info.time
-  }
-  get correlationId(): string | undefined {
-    return this.#info.correlationId
-  }
-  get causationId(): string | undefined {
-    return this.#info.causationId
-  }
-  get tenantId(): string | undefined {
-    return this.#info.tenantId
-  }
-  get redelivered(): boolean {
-    return this.#info.redelivered
-  }
-  get attempt(): number {
-    return this.#info.attempt
   }
 
   ack(): Promise<void> {

@@ -1,7 +1,9 @@
 /** The record of who did what to dead letters: JSON lines in a file, or a function's matter. */
+
 import type { FileHandle } from 'node:fs/promises'
 import { open } from 'node:fs/promises'
 import { ChasquiError } from '@chasqui/driver'
+import { messageOf } from '../observe/message-of.ts'
 
 export interface AuditRecord {
   /** ISO 8601. */
@@ -67,6 +69,6 @@ export class Audit {
 }
 
 function failed(what: string, cause: unknown): ChasquiError {
-  const reason = cause instanceof Error ? cause.message : String(cause)
+  const reason = messageOf(cause)
   return new ChasquiError('audit-failed', `${what}: ${reason}. What is not on record stays where it was.`, { cause })
 }

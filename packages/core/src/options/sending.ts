@@ -82,11 +82,7 @@ export const requestOptions = {
 export const streamOptions = {
   ...sendOptions,
   timeoutMs: {
-    type: 'integer',
-    unit: 'ms',
-    default: 30_000,
-    minimum: 1,
-    maximum: maxTimerMs,
+    ...requestOptions.timeoutMs,
     meaning: 'How long to wait for the first item, and for each one after it.',
   },
   window: {

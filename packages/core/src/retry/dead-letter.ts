@@ -1,6 +1,8 @@
 /** What a dead letter looks like: the original's bytes and headers, and beside them bounded headers that say why it is there. */
+
 import type { Headers, HeaderValue, Source, WireMessage } from '@chasqui/driver'
 import { headerPrefix, isChasquiError } from '@chasqui/driver'
+import { messageOf } from '../observe/message-of.ts'
 import { isHistory } from './notes.ts'
 
 /** Why and after what a message is given up. */
@@ -73,7 +75,7 @@ function tell(
   const { chasqui } = headerPrefix
   headers[`${chasqui}error_code`] = failure.code
   headers[`${chasqui}error_type`] = cut(typeOf(error), maxWord)
-  headers[`${chasqui}error_message`] = cut(error instanceof Error ? String(error.message) : String(error), longest)
+  headers[`${chasqui}error_message`] = cut(messageOf(error), longest)
   if (error instanceof Error && typeof error.stack === 'string')
     headers[`${chasqui}error_stack`] = cut(error.stack, maxStack)
   headers[`${chasqui}attempts`] = failure.attempts

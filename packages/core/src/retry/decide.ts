@@ -1,6 +1,8 @@
 /** What follows from one failed attempt. A pure decision on what is known of it; the consumer carries it out. */
+
 import type { ErrorCode } from '@chasqui/driver'
 import { isChasquiError } from '@chasqui/driver'
+import { messageOf } from '../observe/message-of.ts'
 import { maxTimerMs } from '../options/option.ts'
 import { delayOf } from './backoff.ts'
 import type { RetryPolicy, Terms } from './policy.ts'
@@ -29,18 +31,18 @@ const final: ReadonlySet<ErrorCode> = new Set(['dead-lettered', 'unrouted', 'cra
 export function decide(policy: RetryPolicy, failed: FailedAttempt, random: () => number): Decision {
   const { attempt, error, firstFailedAt, now, seen } = failed
   const code = isChasquiError(error) ? error.code : 'handler-failed'
-  if (final.has(code)) return { kind: 'dead-letter', code, reason: sentence(error) }
-  if (seen) return { kind: 'dead-letter', code, reason: `part of its replies had been sent: ${sentence(error)}` }
+  if (final.has(code)) return { kind: 'dead-letter', code, reason: messageOf(error) }
+  if (seen) return { kind: 'dead-letter', code, reason: `part of its replies had been sent: ${messageOf(error)}` }
   const terms = termsFor(policy, error, code)
-  if (terms === 'fatal') return { kind: 'dead-letter', code, reason: sentence(error) }
+  if (terms === 'fatal') return { kind: 'dead-letter', code, reason: messageOf(error) }
   if (attempt >= terms.attempts) {
     const times = attempt === 1 ? 'the only attempt' : `the last of ${attempt} attempts`
-    return { kind: 'dead-letter', code, reason: `${times} failed: ${sentence(error)}` }
+    return { kind: 'dead-letter', code, reason: `${times} failed: ${messageOf(error)}` }
   }
   const wish = wishOf(error, code)
   const delayMs = wish ?? (attempt <= terms.immediate ? 0 : delayOf(terms.delays, attempt - terms.immediate, random))
   if (terms.deadlineMs !== undefined && now + delayMs > firstFailedAt + terms.deadlineMs) {
-    const reason = `${attempt} attempts failed and the deadline of ${terms.deadlineMs} ms leaves no time for another: ${sentence(error)}`
+    const reason = `${attempt} attempts failed and the deadline of ${terms.deadlineMs} ms leaves no time for another: ${messageOf(error)}`
     return { kind: 'dead-letter', code, reason }
   }
   return { kind: 'retry', delayMs, asked: wish !== undefined }
@@ -70,9 +72,4 @@ function wishOf(error: unknown, code: ErrorCode): number | undefined {
     return undefined
   }
   return typeof asked === 'number' && asked >= 0 ? Math.min(Math.ceil(asked), maxTimerMs) : undefined
-}
-
-function sentence(error: unknown): string {
-  // What is thrown may be an Error with anything for a message.
-  return error instanceof Error ? String(error.message) : String(error)
 }

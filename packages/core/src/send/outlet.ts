@@ -18,6 +18,7 @@ import { checkOptions } from '../options/option.ts'
 import { requestOptions, sendOptions, streamOptions } from '../options/sending.ts'
 import type { Destinations, Wanted } from './destinations.ts'
 import { checkedHeaders } from './headers.ts'
+import { checkedKey, keyOf } from './key.ts'
 import type { OutgoingMessage, OutgoingMiddleware, Ready, Receipt } from './outgoing.ts'
 import { Draft } from './outgoing.ts'
 import type { Sender } from './sender.ts'
@@ -330,34 +331,5 @@ function wrongKind(kind: Kind, contract: AnyContract): ChasquiError {
   }[kindOf(contract)]
   return new ChasquiError('option-invalid', `"${contract.type}" is ${right}, not given to ${methods[kind]}.`, {
     details: { type: contract.type, kind: contract.kind },
-  })
-}
-
-function keyOf(outlet: Outlet, body: unknown): string {
-  let key: unknown
-  try {
-    key = outlet.key?.(body as never)
-  } catch (cause) {
-    throw new ChasquiError(
-      'key-invalid',
-      `The key function of "${outlet.type}" threw. Let it return a string for every body.`,
-      {
-        cause,
-        details: { type: outlet.type },
-      },
-    )
-  }
-  return checkedKey(key, outlet.type)
-}
-
-/** Engines carry a key in a short string of at most 255 bytes. */
-const maxKeyBytes = 255
-
-function checkedKey(key: unknown, type?: string): string {
-  if (typeof key === 'string' && key.isWellFormed() && (key.length < 64 || Buffer.byteLength(key) <= maxKeyBytes))
-    return key
-  const whose = type === undefined ? 'The key' : `The key function of "${type}"`
-  throw new ChasquiError('key-invalid', `${whose} must give a string of at most ${maxKeyBytes} bytes.`, {
-    details: { maxKeyBytes, ...(type === undefined ? {} : { type }) },
   })
 }

@@ -3,11 +3,13 @@
  *
  * starting -> idle <-> busy -> retired (its attempt is over, it may still obey its signal) -> gone
  */
+
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { ChasquiError } from '@chasqui/driver'
 import type { Context, MessageInfo } from '../consume/incoming.ts'
+import { messageOf } from '../observe/message-of.ts'
 import { Calls } from './calls.ts'
 import type { FromThread, ToThread } from './protocol.ts'
 import { errorOf, notCloneable, thrownOf } from './protocol.ts'
@@ -198,7 +200,7 @@ export class HostedThread {
       ? `used up ${limit}`
       : cause === undefined
         ? `called process.exit(${exitCode})`
-        : `died of an error that nobody caught: ${cause instanceof Error ? cause.message : String(cause)}`
+        : `died of an error that nobody caught: ${messageOf(cause)}`
     return new ChasquiError(
       'worker-crashed',
       `The thread of ${this.#module} ${why}. Only the message that it had is concerned; another thread takes its place.`,
@@ -208,7 +210,7 @@ export class HostedThread {
 
   #unusable(exitCode: number): ChasquiError {
     const cause = this.#error ?? new Error(`it called process.exit(${exitCode})`)
-    const why = cause instanceof Error ? cause.message : String(cause)
+    const why = messageOf(cause)
     return new ChasquiError(
       'worker-invalid',
       `The worker ${this.#module} cannot be used: ${why} Name a module whose default export is the handler.`,

@@ -3,10 +3,12 @@ import { ChasquiError } from '@chasqui/driver'
 import type { Bodies, SendBatchOptions, SendOutcome } from '../batch/send-batch.ts'
 import { sendBatch } from '../batch/send-batch.ts'
 import type { MessageInfo } from '../consume/incoming.ts'
+import { InfoView } from '../consume/info-view.ts'
 import { retryRequested } from '../consume/retry-requested.ts'
 import type { AnyContract, CommandContract, EventContract, RequestContract } from '../contract/contract.ts'
 import { isContract } from '../contract/contract.ts'
 import type { Logger, LogLevel } from '../observe/logging.ts'
+import { keyOf } from '../send/key.ts'
 import type { Receipt } from '../send/outgoing.ts'
 import type { RequestOptions, SendOptions } from '../send/senders.ts'
 import { bodyInvalid } from '../validate/validate.ts'
@@ -64,57 +66,16 @@ export class MainThread {
   }
 }
 
-export class RemoteContext implements ThreadContext {
+export class RemoteContext extends InfoView implements ThreadContext {
   readonly #main: MainThread
-  readonly #info: MessageInfo
   readonly #controller = new AbortController()
   readonly log: Logger
 
   constructor(main: MainThread, info: MessageInfo) {
+    super(info)
     this.#main = main
-    this.#info = info
     const line = (level: LogLevel) => (fields: object, message?: string) => main.log(level, fields, message)
     this.log = { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') }
-  }
-
-  get id(): string | undefined {
-    return this.#info.id
-  }
-  get type(): string | undefined {
-    return this.#info.type
-  }
-  get key(): string | undefined {
-    return this.#info.key
-  }
-  get headers(): Readonly<Record<string, unknown>> {
-    return this.#info.headers
-  }
-  get contentType(): string | undefined {
-    return this.#info.contentType
-  }
-  get source(): string | undefined {
-    return this.#info.source
-  }
-  get destination(): string {
-    return this.#info.destination
-  }
-  get time(): Date | undefined {
-    return this.#info.time
-  }
-  get correlationId(): string | undefined {
-    return this.#info.correlationId
-  }
-  get causationId(): string | undefined {
-    return this.#info.causationId
-  }
-  get tenantId(): string | undefined {
-    return this.#info.tenantId
-  }
-  get redelivered(): boolean {
-    return this.#info.redelivered
-  }
-  get attempt(): number {
-    return this.#info.attempt
   }
 
   get signal(): AbortSignal {
@@ -177,30 +138,9 @@ export class RemoteContext implements ThreadContext {
       const checked = await to.schema['~standard'].validate(body)
       if (checked.issues !== undefined) throw bodyInvalid(to.type, checked.issues)
     }
-    const key = options?.key ?? keyOf(to, body)
+    const key = options?.key ?? (to.key === undefined ? undefined : keyOf(to, body))
     return this.#main.ask({ method, to: factsOf(to), body }, key === undefined ? options : { ...options, key })
   }
-}
-
-function keyOf({ key: make, type }: AnyContract, body: unknown): string | undefined {
-  if (make === undefined) return undefined
-  let key: unknown
-  let cause: unknown
-  try {
-    key = make(body as never)
-  } catch (error) {
-    cause = error
-  }
-  if (typeof key === 'string') return key
-  const what = cause === undefined ? 'gave no string' : 'threw'
-  throw new ChasquiError(
-    'key-invalid',
-    `The key function of "${type}" ${what}. Let it return a string for every body.`,
-    {
-      cause,
-      details: { type },
-    },
-  )
 }
 
 function factsOf({ kind, type, destination, format, lanes, version }: AnyContract): ContractFacts {
