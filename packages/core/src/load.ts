@@ -2,7 +2,6 @@
  * From a URL's scheme to the package that serves it, and to its `open` function. The only place that knows driver packages by
  * name; applications name those of others (`drivers`).
  */
-
 import { createRequire } from 'node:module'
 import { isAbsolute, join } from 'node:path'
 import { pathToFileURL } from 'node:url'

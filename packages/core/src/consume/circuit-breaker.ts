@@ -4,7 +4,6 @@
  *     closed --failures within windowMs--> open --openMs--> probing --one message succeeds--> closed
  *                                           ^------------------|  it fails
  */
-
 import type { EventHub } from '../observe/events.ts'
 import { messageOf } from '../observe/message-of.ts'
 import type { RetryWhen } from '../retry/policy.ts'

@@ -2,7 +2,6 @@
  * Receiving by hand: `for await (const delivery of bus.receive(...))`. The loop takes messages one by one, may settle them in any
  * order and at any time while it runs, and whatever is open when it is left goes back to the engine.
  */
-
 import type { Batch, ChasquiError as ChasquiErrorType, Driver, Receiver, Sink } from '@chasqui/driver'
 import { ChasquiError, isChasquiError } from '@chasqui/driver'
 import { isPromise } from '../middleware/chain.ts'

@@ -1,5 +1,4 @@
 /** The record of who did what to dead letters: JSON lines in a file, or a function's matter. */
-
 import type { FileHandle } from 'node:fs/promises'
 import { open } from 'node:fs/promises'
 import { ChasquiError } from '@chasqui/driver'

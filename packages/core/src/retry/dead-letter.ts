@@ -1,5 +1,4 @@
 /** What a dead letter looks like: the original's bytes and headers, and beside them bounded headers that say why it is there. */
-
 import type { Headers, HeaderValue, Source, WireMessage } from '@chasqui/driver'
 import { headerPrefix, isChasquiError } from '@chasqui/driver'
 import { messageOf } from '../observe/message-of.ts'

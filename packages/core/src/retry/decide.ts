@@ -1,5 +1,4 @@
 /** What follows from one failed attempt. A pure decision on what is known of it; the consumer carries it out. */
-
 import type { ErrorCode } from '@chasqui/driver'
 import { isChasquiError } from '@chasqui/driver'
 import { messageOf } from '../observe/message-of.ts'

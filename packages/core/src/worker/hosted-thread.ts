@@ -3,7 +3,6 @@
  *
  * starting -> idle <-> busy -> retired (its attempt is over, it may still obey its signal) -> gone
  */
-
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
